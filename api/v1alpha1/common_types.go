@@ -1,0 +1,140 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// Labels and annotations that Broletto writes on what it makes. Nobody else may write them.
+const (
+	// LabelOwner holds the UID of the Tenant or Workspace that an object was made for. What lacks it is never touched.
+	LabelOwner = "broletto.dev/owner"
+	// LabelConsortium holds the name of the tenant's consortium, on every managed namespace.
+	LabelConsortium = "broletto.dev/consortium"
+	// LabelTenant holds the name of the tenant, on every managed namespace.
+	LabelTenant = "broletto.dev/tenant"
+	// LabelWorkspace holds the name of the workspace, on its namespace; a home namespace has none.
+	LabelWorkspace = "broletto.dev/workspace"
+	// LabelEnvironment holds the workspace's environment, on its namespace.
+	LabelEnvironment = "broletto.dev/environment"
+	// LabelDataClass holds the workspace's data class, on its namespace.
+	LabelDataClass = "broletto.dev/data-class"
+	// LabelCostCarrier holds the name of the tenant that pays, on every managed namespace.
+	LabelCostCarrier = "broletto.dev/cost-carrier"
+)
+
+// Conditions that every kind has. They follow kstatus: Ready tells success, Reconciling that work is under
+// way and nobody is needed, Stalled that only a person can help.
+const (
+	ConditionReady       = "Ready"
+	ConditionReconciling = "Reconciling"
+	ConditionStalled     = "Stalled"
+)
+
+// Reasons that every kind shares.
+const (
+	// ReasonSucceeded surfaces when everything that the spec asks for is in place.
+	ReasonSucceeded = "Succeeded"
+	// ReasonRetrying surfaces when the API server refused or failed a request; the operator tries again by itself.
+	ReasonRetrying = "Retrying"
+	// ReasonDeleting surfaces while what was made for the object is being taken away.
+	ReasonDeleting = "Deleting"
+	// ReasonConsortiumNotFound surfaces when spec.consortium names no Consortium.
+	ReasonConsortiumNotFound = "ConsortiumNotFound"
+	// ReasonNamespaceConflict surfaces when the namespace to be made exists already and is not ours: nothing is written to it.
+	ReasonNamespaceConflict = "NamespaceConflict"
+	// ReasonQuotaPending surfaces while the controller manager has not yet counted what a ResourceQuota limits:
+	// until it has, the API server refuses every creation that the quota counts.
+	ReasonQuotaPending = "QuotaPending"
+)
+
+// Date is a calendar day as "2006-01-02", without time or zone.
+//
+// +kubebuilder:validation:Format=date
+// +kubebuilder:validation:MinLength=10
+// +kubebuilder:validation:MaxLength=10
+type Date string
+
+// Country is an ISO 3166-1 country code. It decides which law, clocks and codes apply.
+//
+// +kubebuilder:validation:Enum=CH;IT
+type Country string
+
+// Countries whose municipal law Broletto knows.
+const (
+	Switzerland Country = "CH"
+	Italy       Country = "IT"
+)
+
+// PodSecurity is the Pod Security Standard that the namespaces of a workspace are pinned to.
+//
+// +kubebuilder:validation:Enum=Restricted;Baseline
+type PodSecurity string
+
+// Pod Security Standards; Privileged is not to be had.
+const (
+	PodSecurityRestricted PodSecurity = "Restricted"
+	PodSecurityBaseline   PodSecurity = "Baseline"
+)
+
+// DataClass says how much harm the loss or leak of the data would do (ACN: dati ordinari, critici, strategici).
+//
+// +kubebuilder:validation:Enum=Ordinary;Critical;Strategic
+type DataClass string
+
+// Data classes, lowest first.
+const (
+	DataClassOrdinary  DataClass = "Ordinary"
+	DataClassCritical  DataClass = "Critical"
+	DataClassStrategic DataClass = "Strategic"
+)
+
+// SubjectKind is the kind of a Subject.
+//
+// +kubebuilder:validation:Enum=Group;User;ServiceAccount
+type SubjectKind string
+
+// Kinds of subjects.
+const (
+	SubjectGroup          SubjectKind = "Group"
+	SubjectUser           SubjectKind = "User"
+	SubjectServiceAccount SubjectKind = "ServiceAccount"
+)
+
+// Amount is a Kubernetes quantity as a string, such as "500m", "4Gi" or "20": without sign or exponent, with at most 12
+// digits, 3 decimals and a unit up to Pi.
+//
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=20
+// +kubebuilder:validation:XValidation:rule=`self.matches(r'^(0|[1-9][0-9]{0,11})(\.[0-9]{1,3})?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$')`,message="an amount has no sign and no exponent, at most 12 digits, 3 decimals and a unit up to Pi, for example \"500m\", \"4Gi\" or \"20\""
+type Amount string
+
+// Quantity is the amount as a number; zero for a text that the schema rules out.
+func (a Amount) Quantity() resource.Quantity {
+	q, err := resource.ParseQuantity(string(a))
+	if err != nil {
+		return resource.Quantity{}
+	}
+	return q
+}
+
+// Quota is a map from resource to amount, as in a Kubernetes ResourceQuota: requests.cpu, requests.memory,
+// requests.storage, requests.ephemeral-storage, limits.cpu, limits.memory, limits.ephemeral-storage, pods,
+// services.loadbalancers, services.nodeports. Amounts are strings such as "500m", "4Gi" or "20".
+//
+// +kubebuilder:validation:MaxProperties=10
+// +kubebuilder:validation:XValidation:rule="self.all(k, k in ['requests.cpu', 'requests.memory', 'requests.storage', 'requests.ephemeral-storage', 'limits.cpu', 'limits.memory', 'limits.ephemeral-storage', 'pods', 'services.loadbalancers', 'services.nodeports'])",message="a quota knows requests.cpu, requests.memory, requests.storage, requests.ephemeral-storage, limits.cpu, limits.memory, limits.ephemeral-storage, pods, services.loadbalancers and services.nodeports, for example {requests.cpu: \"2\", requests.memory: 4Gi}"
+// +kubebuilder:validation:XValidation:rule="self.all(k, !isQuantity(self[k]) || quantity(self[k]).compareTo(quantity('1Pi')) <= 0)",message="each amount is at most 1Pi, for example 4Gi"
+// +kubebuilder:validation:XValidation:rule=`['requests.memory', 'requests.storage', 'requests.ephemeral-storage', 'limits.memory', 'limits.ephemeral-storage'].all(k, !(k in self) || !isQuantity(self[k]) || quantity(self[k]).compareTo(quantity('0')) == 0 || !quantity(self[k]).isLessThan(quantity('1Mi')))`,message="memory and storage are 0 or at least 1Mi: mind the unit, for example requests.memory: 4Gi"
+// +kubebuilder:validation:XValidation:rule="['pods', 'services.loadbalancers', 'services.nodeports'].all(k, !(k in self) || !isQuantity(self[k]) || quantity(self[k]).isInteger())",message="pods, services.loadbalancers and services.nodeports are whole numbers, for example pods: \"20\""
+// +kubebuilder:validation:XValidation:rule="['cpu', 'memory', 'ephemeral-storage'].all(k, !('requests.' + k in self && 'limits.' + k in self) || !isQuantity(self['requests.' + k]) || !isQuantity(self['limits.' + k]) || quantity(self['requests.' + k]).compareTo(quantity(self['limits.' + k])) <= 0)",message="requests are at most limits, for example {requests.cpu: \"2\", limits.cpu: \"4\"}"
+type Quota map[corev1.ResourceName]Amount
+
+// List returns the quota as the type that Kubernetes objects use.
+func (q Quota) List() corev1.ResourceList {
+	out := make(corev1.ResourceList, len(q))
+	for name, amount := range q {
+		out[name] = amount.Quantity()
+	}
+	return out
+}

@@ -1,0 +1,259 @@
+package kube
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	cacheVariable  = "BROLETTO_CACHE"
+	assetsVariable = "KUBEBUILDER_ASSETS"
+)
+
+// Build makes sure that the named binaries exist and returns the folder that holds them. Without names it builds
+// what [Start] needs; kubectl is the one more to ask for.
+//
+// What is in the cache already costs nothing. The rest is compiled by the go command on PATH, which may take minutes:
+// progress, unless nil, gets a line at the start, every 15 seconds, and at the end. Any number of processes may call
+// Build at once; each binary is compiled by one of them while the others wait.
+func Build(ctx context.Context, progress io.Writer, names ...string) (dir string, err error) {
+	return build(ctx, newProgress(progress), names)
+}
+
+func build(ctx context.Context, p *progress, names []string) (string, error) {
+	if len(names) == 0 {
+		names = serverNames
+	}
+	root, err := cacheRoot()
+	if err != nil {
+		return "", err
+	}
+	b := builder{root: root, modules: modules, progress: p, heartbeat: 15 * time.Second}
+	if assets := os.Getenv(assetsVariable); assets != "" {
+		return b.fromAssets(ctx, assets, names)
+	}
+	return b.all(ctx, names)
+}
+
+// cacheRoot is the folder of all our caches.
+func cacheRoot() (string, error) {
+	if root := os.Getenv(cacheVariable); root != "" {
+		return filepath.Abs(root)
+	}
+	root, err := os.UserCacheDir()
+	if err != nil {
+		return "", &Error{Object: "the cache", Cause: err, WayOut: "set " + cacheVariable + " to a folder"}
+	}
+	return filepath.Join(root, "broletto"), nil
+}
+
+// builder fills one cache. Tests give it a tiny module.
+type builder struct {
+	root      string
+	modules   []module
+	progress  *progress
+	heartbeat time.Duration
+}
+
+// dir is the folder of the binaries.
+func (b builder) dir() string {
+	return filepath.Join(b.root, "kube", key(b.modules))
+}
+
+// all builds what is missing of names.
+func (b builder) all(ctx context.Context, names []string) (string, error) {
+	dir := b.dir()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", &Error{Object: dir, Cause: err, WayOut: "set " + cacheVariable + " to a folder that you may write"}
+	}
+	var missing []string
+	var builds []func() error
+	var space uint64
+	for _, name := range names {
+		m, p, err := find(b.modules, name)
+		if err != nil {
+			return "", err
+		}
+		if !exists(filepath.Join(dir, name)) {
+			space += p.space
+			missing = append(missing, name)
+			builds = append(builds, func() error { return b.one(ctx, m, p) })
+		}
+	}
+	if len(missing) == 0 {
+		return dir, nil
+	}
+	if err := b.check(ctx, missing, space); err != nil {
+		return "", err
+	}
+	for _, build := range builds {
+		if err := build(); err != nil {
+			return "", err
+		}
+	}
+	return dir, nil
+}
+
+// check finds out at once what would spoil a build after minutes: no go command, or too little space in one of the
+// two file systems that a build fills.
+func (b builder) check(ctx context.Context, missing []string, space uint64) error {
+	if _, err := exec.LookPath("go"); err != nil {
+		return &Error{Object: "building " + strings.Join(missing, ", "), Cause: ErrNoGo,
+			WayOut: "install Go from https://go.dev/dl, or set " + assetsVariable + " to a folder with the binaries"}
+	}
+	cmd := exec.CommandContext(ctx, "go", "env", "GOCACHE")
+	cmd.Dir, cmd.Env = b.dir(), buildEnvironment(b.dir())
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("go env GOCACHE: %w", err)
+	}
+	return errors.Join(
+		requireSpace(b.dir(), cacheSpace, "free some, or set "+cacheVariable+" to a folder on another disk"),
+		requireSpace(strings.TrimSpace(string(out)), space, "free some, or set GOCACHE to a folder on another disk"),
+	)
+}
+
+// one builds a program unless it is there. Only whole binaries ever get the final name, so seeing it is enough.
+func (b builder) one(ctx context.Context, m module, p program) error {
+	target := filepath.Join(b.dir(), p.name)
+	if exists(target) {
+		return nil
+	}
+	held, err := lock(ctx, target+".lock", func() {
+		b.progress.say("waiting for another process that builds %s", p.name)
+	})
+	if err != nil {
+		return err
+	}
+	defer held.Close()
+	if exists(target) { // the one we waited for built it
+		return nil
+	}
+	leftovers, _ := filepath.Glob(target + ".build-*")
+	for _, l := range leftovers { // of builds that were killed: we hold their lock
+		os.RemoveAll(l)
+	}
+	work, err := os.MkdirTemp(b.dir(), p.name+".build-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(work)
+	binary, err := b.compile(ctx, m, p, work)
+	if err != nil {
+		return err
+	}
+	return publish(binary, target)
+}
+
+// compile runs go build in work, a module of its own.
+func (b builder) compile(ctx context.Context, m module, p program, work string) (string, error) {
+	if err := errors.Join(
+		os.WriteFile(filepath.Join(work, "go.mod"), m.mod, 0o644),
+		os.WriteFile(filepath.Join(work, "go.sum"), m.sum, 0o644),
+	); err != nil {
+		return "", err
+	}
+	binary := filepath.Join(work, p.name)
+	var output bytes.Buffer
+	cmd := exec.CommandContext(ctx, "go", append(m.arguments(), "-o", binary, p.pkg)...)
+	cmd.Dir, cmd.Env = work, buildEnvironment(work)
+	cmd.Stdout, cmd.Stderr = &output, &output
+	// An interrupted go build removes its temporary files, a killed one leaves gigabytes.
+	cmd.Cancel = func() error { return signalGroup(cmd.Process, syscall.SIGINT) }
+	cmd.WaitDelay = 5 * time.Second
+	if err := b.watch(cmd, m, p); err != nil {
+		if ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+		return "", buildError(m, p, err, output.String())
+	}
+	return binary, nil
+}
+
+// watch runs cmd and shows that something is happening.
+func (b builder) watch(cmd *exec.Cmd, m module, p program) error {
+	name, begun := p.name+" "+m.version(), time.Now()
+	b.progress.say("building %s (about %s, once)", name, minutes(p.takes))
+	exited, err := spawn(cmd)
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(b.heartbeat)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-exited:
+			if err == nil {
+				b.progress.say("built %s in %s", name, time.Since(begun).Round(time.Second))
+			}
+			return err
+		case <-tick.C:
+			b.progress.say("still building %s (%s so far)", name, time.Since(begun).Round(time.Second))
+		}
+	}
+}
+
+// minutes says a duration as people do.
+func minutes(d time.Duration) string {
+	switch n := int(d.Round(time.Minute).Minutes()); {
+	case n <= 1:
+		return "a minute"
+	default:
+		return fmt.Sprintf("%d minutes", n)
+	}
+}
+
+// buildEnvironment is ours, but for what would build something else than the key says. No program here needs cgo;
+// without it no C compiler is needed, and the binaries are static.
+func buildEnvironment(work string) []string {
+	return append(os.Environ(), "PWD="+work, "GO111MODULE=on", "GOWORK=off", "GOFLAGS=-mod=readonly",
+		"CGO_ENABLED=0", "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH)
+}
+
+// buildError makes what the go command printed into an error that says what to do.
+func buildError(m module, p program, err error, output string) error {
+	if hint := diagnose(output); hint != nil {
+		return hint
+	}
+	wayOut := "the go command said:\n" + indent(tail(output))
+	if strings.Contains(output, "dial tcp") || strings.Contains(output, "proxyconnect") {
+		wayOut = "the modules are downloaded once, through GOPROXY: check the network; " + wayOut
+	}
+	return &Error{Object: "go build of " + p.name + " " + m.version(), Cause: err, WayOut: wayOut}
+}
+
+// publish gives a finished binary its final name, once its bytes are on the disk: after a power cut there is
+// a whole binary or none.
+func publish(binary, target string) error {
+	if err := syncPath(binary); err != nil {
+		return err
+	}
+	if err := os.Rename(binary, target); err != nil {
+		return err
+	}
+	return syncPath(filepath.Dir(target))
+}
+
+func syncPath(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

@@ -1,0 +1,3 @@
+module github.com/broletto/broletto/hack/kube
+
+go 1.26

@@ -1,0 +1,67 @@
+// Command broletto is the operator of a shared municipal cloud, its demo, and the verbs of its people.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/client/config"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/broletto/broletto/operator/manager"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := &cobra.Command{
+		Use: "broletto", Short: "Broletto turns one short manifest of a comune into isolated, auditable hosting",
+		SilenceUsage: true, SilenceErrors: true, Version: version(),
+	}
+	root.AddCommand(operatorCommand())
+	if err := root.ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "broletto:", err)
+		os.Exit(1)
+	}
+}
+
+func operatorCommand() *cobra.Command {
+	var o manager.Options
+	var verbose bool
+	command := &cobra.Command{
+		Use: "operator", Short: "Run the operator until it is stopped", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log.SetLogger(zap.New(zap.UseDevMode(verbose)))
+			cfg, err := config.GetConfig()
+			if err != nil {
+				return fmt.Errorf("finding the cluster: %w (set KUBECONFIG, or run inside a pod)", err)
+			}
+			mgr, err := manager.New(cfg, o)
+			if err != nil {
+				return err
+			}
+			return mgr.Start(cmd.Context())
+		},
+	}
+	flags := command.Flags()
+	flags.StringVar(&o.Namespace, "namespace", "broletto-system", "namespace in which the operator runs and keeps its lease")
+	flags.BoolVar(&o.LeaderElection, "leader-elect", true, "let several replicas run, of which one works")
+	flags.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8443", "address that serves /metrics over HTTPS; 0 for none")
+	flags.StringVar(&o.CertDir, "metrics-cert-dir", "", "folder with tls.crt and tls.key of the metrics server; empty: self-signed")
+	flags.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8081", "address that serves /healthz and /readyz; 0 for none")
+	flags.BoolVar(&verbose, "verbose", false, "log for people, in detail, instead of JSON for machines")
+	return command
+}
+
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}

@@ -1,0 +1,99 @@
+// Package condition sets the kstatus conditions of our kinds: three verdicts, of which an object has exactly one at a
+// time, and reports, which answer a question of the kind's own. Nobody else touches conditions.
+//
+// Ready=True alone means done. Reconciling=True beside Ready=False means that work is under way and nobody is
+// needed. Stalled=True beside Ready=False means that only a person can help. Absent means False.
+package condition
+
+import (
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/broletto/broletto/api/v1alpha1"
+)
+
+// maxMessage bounds a condition's message in bytes; the API server refuses more than 32 KiB, people read less.
+const maxMessage = 1024
+
+// Object is a kind of ours: it has conditions and says which generation they speak of.
+type Object interface {
+	client.Object
+	GetConditions() *[]metav1.Condition
+	GetObservedGeneration() int64
+	SetObservedGeneration(generation int64)
+}
+
+// Succeed says that everything the spec asks for is in place.
+func Succeed(o Object, message string) {
+	settle(o, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, message)
+}
+
+// Progress says that work is under way and nobody is needed: Ready=False, Reconciling=True.
+func Progress(o Object, reason, message string) {
+	settle(o, metav1.ConditionFalse, reason, message)
+	set(o, v1alpha1.ConditionReconciling, metav1.ConditionTrue, reason, message)
+}
+
+// Stall says that only a person can help: Ready=False, Stalled=True. The message says which object, why, and the way out.
+func Stall(o Object, reason, message string) {
+	settle(o, metav1.ConditionFalse, reason, message)
+	set(o, v1alpha1.ConditionStalled, metav1.ConditionTrue, reason, message)
+}
+
+// Report answers a question of the kind's own, such as "is every volume bound?". It changes no verdict.
+func Report(o Object, kind string, answer bool, reason, message string) {
+	status := metav1.ConditionFalse
+	if answer {
+		status = metav1.ConditionTrue
+	}
+	set(o, kind, status, reason, message)
+}
+
+// Withdraw takes a report back: its question does not arise.
+func Withdraw(o Object, kind string) { meta.RemoveStatusCondition(o.GetConditions(), kind) }
+
+// True tells whether a condition is True and speaks of the object's present generation.
+func True(o Object, kind string) bool {
+	c := meta.FindStatusCondition(*o.GetConditions(), kind)
+	return c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == o.GetGeneration()
+}
+
+// settle sets Ready, takes the other two verdicts back, and says which generation all this speaks of.
+func settle(o Object, ready metav1.ConditionStatus, reason, message string) {
+	o.SetObservedGeneration(o.GetGeneration())
+	set(o, v1alpha1.ConditionReady, ready, reason, message)
+	meta.RemoveStatusCondition(o.GetConditions(), v1alpha1.ConditionReconciling)
+	meta.RemoveStatusCondition(o.GetConditions(), v1alpha1.ConditionStalled)
+}
+
+func set(o Object, kind string, status metav1.ConditionStatus, reason, message string) {
+	meta.SetStatusCondition(o.GetConditions(), metav1.Condition{
+		Type: kind, Status: status, Reason: reason, Message: line(message), ObservedGeneration: o.GetGeneration(),
+	})
+	slices.SortFunc(*o.GetConditions(), func(a, b metav1.Condition) int { return strings.Compare(a.Type, b.Type) })
+}
+
+// line makes a message one line of bounded length without control or bidirectional characters: parts of it may be
+// text that a tenant wrote.
+func line(message string) string {
+	message = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(message, "?"))
+	if len(message) <= maxMessage {
+		return message
+	}
+	cut := maxMessage - len("…")
+	for !utf8.RuneStart(message[cut]) {
+		cut--
+	}
+	return message[:cut] + "…"
+}

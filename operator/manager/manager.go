@@ -1,0 +1,178 @@
+// Package manager assembles the operator process: cache, client, controllers, collectors, probes, leader election. It
+// decides nothing about any kind.
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/apply"
+	"github.com/broletto/broletto/operator/consortium"
+	"github.com/broletto/broletto/operator/tenant"
+	"github.com/broletto/broletto/operator/workspace"
+)
+
+// +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
+// +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
+// +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=create;get;update,namespace=broletto-system
+
+const (
+	// leaseName is the lease that the leader holds, in the operator's namespace.
+	leaseName = "broletto"
+
+	leaseDuration = 15 * time.Second
+	renewDeadline = 10 * time.Second
+	retryPeriod   = 2 * time.Second
+
+	// grace is how long a stop waits for reconciles under way.
+	grace = 20 * time.Second
+)
+
+// Options are what differs between a cluster, the demo and a test.
+type Options struct {
+	// Namespace is where the operator runs and keeps its lease.
+	Namespace string
+	// LeaderElection lets several replicas run, of which one works.
+	LeaderElection bool
+	// MetricsAddress serves /metrics over HTTPS to who may read it; "0" serves none.
+	MetricsAddress string
+	// CertDir holds tls.crt and tls.key of the metrics server; empty: a self-signed certificate.
+	CertDir string
+	// ProbeAddress serves /healthz and /readyz; "0" serves none.
+	ProbeAddress string
+	// Now is the clock; nil: the machine's.
+	Now func() time.Time
+}
+
+// New assembles a manager that works on the cluster of the configuration.
+func New(cfg *rest.Config, o Options) (ctrl.Manager, error) {
+	cfg = rest.CopyConfig(cfg)
+	cfg.QPS = -1 // the API server's own fairness bounds us, not a guess made here
+	cfg.UserAgent = "broletto"
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	options, err := options(cfg, o)
+	if err != nil {
+		return nil, err
+	}
+	mgr, err := ctrl.NewManager(cfg, options)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the cluster at %s: %w", cfg.Host, err)
+	}
+	return mgr, errors.Join(controllers(mgr, o.Now), probes(mgr))
+}
+
+func options(cfg *rest.Config, o Options) (ctrl.Options, error) {
+	scheme, err := Scheme()
+	if err != nil {
+		return ctrl.Options{}, err
+	}
+	options := ctrl.Options{
+		Scheme: scheme,
+		Cache:  cacheOptions(),
+		Client: client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: ptr.To(true)}},
+		Metrics: metricsserver.Options{
+			BindAddress: o.MetricsAddress, SecureServing: true, CertDir: o.CertDir,
+			FilterProvider: filters.WithAuthenticationAndAuthorization,
+		},
+		HealthProbeBindAddress:        o.ProbeAddress,
+		LeaderElection:                o.LeaderElection,
+		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 ptr.To(leaseDuration), RenewDeadline: ptr.To(renewDeadline), RetryPeriod: ptr.To(retryPeriod),
+		GracefulShutdownTimeout: ptr.To(grace),
+		Controller:              config.Controller{EnableWarmup: ptr.To(true)},
+	}
+	if o.LeaderElection {
+		options.LeaderElectionResourceLockInterface, err = lock(cfg, o.Namespace)
+	}
+	return options, err
+}
+
+// lock is a lease that announces no leader by events: a restart writes nothing but the lease.
+func lock(cfg *rest.Config, namespace string) (resourcelock.Interface, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("naming this replica: %w", err)
+	}
+	identity := resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID())}
+	return resourcelock.NewFromKubeconfig(resourcelock.LeasesResourceLock, namespace, leaseName, identity, cfg, renewDeadline)
+}
+
+// Scheme knows the kinds that the operator reads and writes, and no more: each costs memory.
+func Scheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	builder := runtime.NewSchemeBuilder(corev1.AddToScheme, networkingv1.AddToScheme, rbacv1.AddToScheme, storagev1.AddToScheme, v1alpha1.AddToScheme)
+	return scheme, builder.AddToScheme(scheme)
+}
+
+// cacheOptions keep the cache small: of what tenants can have many of, only what is ours; without managed fields.
+func cacheOptions() cache.Options {
+	requirement, err := labels.NewRequirement(v1alpha1.LabelOwner, selection.Exists, nil)
+	if err != nil {
+		panic(err) // the label's name is a constant
+	}
+	ours := cache.ByObject{Label: labels.NewSelector().Add(*requirement)}
+	return cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.ServiceAccount{}:        ours,
+			&corev1.ResourceQuota{}:         ours,
+			&corev1.LimitRange{}:            ours,
+			&corev1.PersistentVolumeClaim{}: ours,
+			&networkingv1.NetworkPolicy{}:   ours,
+			&rbacv1.RoleBinding{}:           ours,
+		},
+	}
+}
+
+func controllers(mgr ctrl.Manager, now func() time.Time) error {
+	c := client.WithFieldOwner(mgr.GetClient(), apply.FieldManager)
+	applier := &apply.Applier{Client: c, Live: mgr.GetAPIReader()}
+	recorder := mgr.GetEventRecorder("broletto")
+	return errors.Join(
+		(&consortium.Reconciler{Client: c}).SetupWithManager(mgr),
+		(&tenant.Reconciler{Client: c, Apply: applier, Events: recorder, Now: now}).SetupWithManager(mgr),
+		(&workspace.Reconciler{Client: c, Apply: applier, Events: recorder, Now: now}).SetupWithManager(mgr),
+		metrics.Registry.Register(consortium.Collector(mgr.GetCache())),
+		metrics.Registry.Register(tenant.Collector(mgr.GetCache())),
+		metrics.Registry.Register(workspace.Collector(mgr.GetCache())),
+	)
+}
+
+func probes(mgr ctrl.Manager) error {
+	synced := func(r *http.Request) error {
+		ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+		defer cancel()
+		if !mgr.GetCache().WaitForCacheSync(ctx) {
+			return errors.New("the cache has not caught up with the API server")
+		}
+		return nil
+	}
+	return errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("cache", synced))
+}

@@ -1,0 +1,46 @@
+package tenant
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/metrics"
+	"github.com/broletto/broletto/operator/quota"
+)
+
+var (
+	info = prometheus.NewDesc("broletto_tenant_info",
+		"A tenant: what it is, and the consortium that hosts it.", []string{"tenant", "consortium", "kind"}, nil)
+	quotaTotal = prometheus.NewDesc("broletto_tenant_quota",
+		"What the workspaces of a tenant may hold together, in the base unit of the resource.", []string{"tenant", "resource"}, nil)
+	quotaGranted = prometheus.NewDesc("broletto_tenant_quota_granted",
+		"What the workspaces of a tenant hold together, in the base unit of the resource.", []string{"tenant", "resource"}, nil)
+)
+
+// Collector exports tenants.
+func Collector(cache client.Reader) prometheus.Collector {
+	return metrics.Collector[*v1alpha1.Tenant]{
+		Kind:   "Tenant",
+		Series: []*prometheus.Desc{info, quotaTotal, quotaGranted},
+		List: func(ctx context.Context) (out []*v1alpha1.Tenant, err error) {
+			var list v1alpha1.TenantList
+			err = cache.List(ctx, &list, client.UnsafeDisableDeepCopy)
+			for i := range list.Items {
+				out = append(out, &list.Items[i])
+			}
+			return out, err
+		},
+		Each: func(t *v1alpha1.Tenant, emit metrics.Emit) {
+			emit(info, 1, t.Name, t.Spec.Consortium, string(t.Spec.Kind))
+			for resource, amount := range quota.Limits(t) {
+				emit(quotaTotal, amount.AsApproximateFloat64(), t.Name, string(resource))
+			}
+			for resource, amount := range t.Status.Allocated {
+				emit(quotaGranted, amount.AsApproximateFloat64(), t.Name, string(resource))
+			}
+		},
+	}
+}
