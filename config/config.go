@@ -9,6 +9,11 @@ import "embed"
 //go:embed crd/*.yaml
 var CRDs embed.FS
 
+// RBAC holds rbac/*.yaml, what the operator and its audiences may do.
+//
+//go:embed rbac/*.yaml
+var RBAC embed.FS
+
 // Samples holds samples/<consortium>/*.yaml, two real consortia as manifests. Apply them in the order of their names.
 //
 //go:embed samples/*/*.yaml

@@ -32,6 +32,9 @@ type Options struct {
 	Port int
 	// Progress gets a line per step. Nil means silence.
 	Progress io.Writer
+	// Prepare is called when the API server answers and before the controller manager starts. Custom resource definitions
+	// that it installs are known to quotas and garbage collection at once, instead of at their next look 30 s later.
+	Prepare func(ctx context.Context, c *ControlPlane) error
 }
 
 // ControlPlane is a running one. Its methods may be called from several goroutines.
@@ -56,7 +59,7 @@ func Start(ctx context.Context, o Options) (*ControlPlane, error) {
 	}
 	c := &ControlPlane{data: data}
 	c.stop = sync.OnceValue(c.shutdown)
-	if err := c.start(ctx, p, o.Port); err != nil {
+	if err := c.start(ctx, p, o); err != nil {
 		if _, died := errors.AsType[*ProcessError](err); died {
 			data.temporary = false // the log that the error names is evidence
 		}
@@ -67,9 +70,9 @@ func Start(ctx context.Context, o Options) (*ControlPlane, error) {
 	return c, nil
 }
 
-func (c *ControlPlane) start(ctx context.Context, p *progress, port int) error {
+func (c *ControlPlane) start(ctx context.Context, p *progress, o Options) error {
 	// What can fail at once goes before what takes minutes.
-	if _, err := choosePort(port, c.data.state.Port); err != nil {
+	if _, err := choosePort(o.Port, c.data.state.Port); err != nil {
 		return err
 	}
 	bin, err := build(ctx, p, serverNames)
@@ -84,8 +87,13 @@ func (c *ControlPlane) start(ctx context.Context, p *progress, port int) error {
 	}
 	p.say("started etcd")
 	// The API server waits for etcd by itself.
-	if err := c.startServer(ctx, p, bin, port); err != nil {
+	if err := c.startServer(ctx, p, bin, o.Port); err != nil {
 		return err
+	}
+	if o.Prepare != nil {
+		if err := o.Prepare(ctx, c); err != nil {
+			return fmt.Errorf("prepare the cluster: %w", err)
+		}
 	}
 	// The controller manager, when too early, is refused by the API server and then waits ever longer.
 	if err := c.writeManagerKubeconfig(); err != nil {

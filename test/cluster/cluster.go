@@ -1,5 +1,4 @@
 // Package cluster is what the tests of a package share: one real control plane with our kinds installed, and clients of it.
-// It imports no operator package, so that every test can import it.
 //
 //	func TestMain(m *testing.M) { cluster.Run(m) }
 //
@@ -8,15 +7,12 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"sync"
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -24,14 +20,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
-	"github.com/broletto/broletto/config"
 	"github.com/broletto/broletto/hack/kube"
+	"github.com/broletto/broletto/operator/embedded"
 )
 
 // startup bounds the time to a usable cluster. The first start on a machine compiles Kubernetes, which takes minutes.
 const startup = 20 * time.Minute
 
-var plane *kube.ControlPlane
+var plane *embedded.Cluster
 
 // Run starts the control plane, runs the tests of the package, stops it and exits. When a test panics or calls os.Exit,
 // the kernel ends the control plane with the test binary; only its temporary folder is then left.
@@ -54,13 +50,8 @@ func run(m *testing.M) (code int) {
 }
 
 func start(ctx context.Context) (err error) {
-	if plane, err = kube.Start(ctx, kube.Options{Progress: slow{since: time.Now()}}); err != nil {
-		return err
-	}
-	if err := install(ctx); err != nil {
-		return errors.Join(fmt.Errorf("installing the CRDs: %w", err), plane.Stop())
-	}
-	return nil
+	plane, err = embedded.Start(ctx, kube.Options{Progress: slow{since: time.Now()}})
+	return err
 }
 
 // slow passes on what is said after some seconds: the steps of a usual start are noise, those of a long build are not.
@@ -73,66 +64,30 @@ func (s slow) Write(line []byte) (int, error) {
 	return os.Stderr.Write(line)
 }
 
-// install applies the CRDs that users install and waits until the API server serves their kinds.
-func install(ctx context.Context) error {
-	c, err := client.New(Admin(), client.Options{Scheme: Scheme()})
-	if err != nil {
-		return err
-	}
-	files, err := fs.Glob(config.CRDs, "crd/*.yaml")
-	if err != nil {
-		return err
-	}
-	for _, file := range files {
-		manifest, err := config.CRDs.ReadFile(file)
-		if err != nil {
-			return err
-		}
-		crds, err := apply(ctx, c, manifest)
-		if err != nil {
-			return fmt.Errorf("%s: %w", file, err)
-		}
-		for _, crd := range crds {
-			if err := poll(ctx, 30*time.Second, func() error { return served(ctx, c, crd) }); err != nil {
-				return fmt.Errorf("%s: %w", file, err)
-			}
-		}
-	}
-	return nil
-}
-
-// served says why a CRD's kind cannot be used yet; nil when it can.
-func served(ctx context.Context, c client.Client, crd *unstructured.Unstructured) error {
-	if err := c.Get(ctx, client.ObjectKeyFromObject(crd), crd); err != nil {
-		return err
-	}
-	conditions, _, _ := unstructured.NestedSlice(crd.Object, "status", "conditions")
-	for _, condition := range conditions {
-		if c, ok := condition.(map[string]any); ok && c["type"] == "Established" && c["status"] == "True" {
-			return nil
-		}
-	}
-	return fmt.Errorf("not established: %v", conditions)
-}
-
 // Plane is the package's control plane.
-func Plane() *kube.ControlPlane { return plane }
+func Plane() *embedded.Cluster { return plane }
 
 // Admin may do everything. No client made from it waits for a rate limit.
 func Admin() *rest.Config { return As(kube.AdminUser, kube.AdminGroup) }
 
 // As is the configuration of a user in groups, who proves it with a certificate as people do, not by impersonation.
 func As(user string, groups ...string) *rest.Config {
-	cert, key, err := plane.ClientCertificate(user, groups...)
+	cfg, err := plane.Config(user, groups...)
 	if err != nil {
-		panic(fmt.Sprintf("test/cluster: a certificate for %s: %v", user, err)) // the key was made by us, so it is a bug
+		panic(fmt.Sprintf("test/cluster: %v", err)) // the key was made by us, so it is a bug
 	}
-	return &rest.Config{
-		Host:            plane.URL(),
-		TLSClientConfig: rest.TLSClientConfig{CAData: plane.CA(), CertData: cert, KeyData: key},
-		UserAgent:       user,
-		QPS:             -1,
+	cfg.UserAgent = user
+	return cfg
+}
+
+// Operator acts as the operator's service account: what config/rbac does not give is forbidden.
+func Operator(t testing.TB) *rest.Config {
+	t.Helper()
+	cfg, err := plane.Operator(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
+	return cfg
 }
 
 // Scheme knows the kinds of Kubernetes and ours. It is shared; nobody may add to it.

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
+	"github.com/broletto/broletto/operator/demo"
 	"github.com/broletto/broletto/operator/manager"
 )
 
@@ -24,7 +25,7 @@ func main() {
 		Use: "broletto", Short: "Broletto turns one short manifest of a comune into isolated, auditable hosting",
 		SilenceUsage: true, SilenceErrors: true, Version: version(),
 	}
-	root.AddCommand(operatorCommand())
+	root.AddCommand(operatorCommand(), demoCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "broletto:", err)
 		os.Exit(1)
@@ -56,6 +57,21 @@ func operatorCommand() *cobra.Command {
 	flags.StringVar(&o.CertDir, "metrics-cert-dir", "", "folder with tls.crt and tls.key of the metrics server; empty: self-signed")
 	flags.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8081", "address that serves /healthz and /readyz; 0 for none")
 	flags.BoolVar(&verbose, "verbose", false, "log for people, in detail, instead of JSON for machines")
+	return command
+}
+
+func demoCommand() *cobra.Command {
+	var o demo.Options
+	command := &cobra.Command{
+		Use: "demo", Short: "Host two real consortia on this machine and show what a comune has", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Out = cmd.OutOrStdout()
+			return demo.Run(cmd.Context(), o)
+		},
+	}
+	command.Flags().StringVar(&o.Dir, "dir", "", "data folder (default: broletto/demo in your cache folder)")
+	command.Flags().IntVar(&o.Port, "port", 0, "port of the API server on 127.0.0.1 (default: that of the last run, or any free one)")
+	command.Flags().BoolVar(&o.Once, "once", false, "stop after the report")
 	return command
 }
 

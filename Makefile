@@ -1,0 +1,57 @@
+# Broletto. `make help` lists the targets. Needed: Go, make, git, a C compiler; everything else is built from Go modules, pinned, and
+# kept in the user's cache folder.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+ARGS ?=
+
+# Every module of ours but the main one. Each has its own dependencies, so that none of them reaches the operator.
+MODULES := hack/chart hack/kube test/chart
+GO_BUILD := go build -trimpath -ldflags '-s -w'
+
+.PHONY: help
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ What it does
+.PHONY: demo
+demo: build ## Host two real consortia on this machine (ARGS=--once: stop after the report)
+	@bin/broletto demo $(ARGS)
+
+.PHONY: kubectl
+kubectl: ## Build kubectl into the cache and print its path
+	@echo "$$(go run -C hack/kube ./cmd/kube build kubectl)/kubectl"
+
+.PHONY: build
+build: ## Build the binary into bin/
+	@$(GO_BUILD) -o bin/broletto ./operator/cmd/broletto
+
+##@ How it is proven
+.PHONY: test
+test: ## Run all tests against a real control plane
+	@hack/test $(ARGS)
+
+.PHONY: bench
+bench: ## Measure time, requests and memory (ARGS="-tenants 50 -workspaces 3")
+	@go run ./test/scale $(ARGS)
+
+.PHONY: lint
+lint: ## Run the linters in every module
+	@hack/lint/run $(MODULES)
+
+.PHONY: verify
+verify: ## Fail if generated files, formatting or modules differ from their sources
+	@hack/verify $(MODULES)
+
+##@ How it is made
+.PHONY: generate
+generate: ## Write all generated code: deepcopy, CRDs, apply configurations, RBAC, chart, API reference
+	@hack/generate
+
+.PHONY: chart
+chart: ## Write the chart's generated templates from config/
+	@go run -C hack/chart .
+
+.PHONY: clean
+clean: ## Remove what was built here; the cache of the control plane stays
+	@rm -rf bin dist

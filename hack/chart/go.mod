@@ -1,0 +1,3 @@
+module github.com/broletto/broletto/hack/chart
+
+go 1.26
