@@ -4,7 +4,7 @@ import "fmt"
 
 // What several kinds share is tested in each of them: a rule belongs to the place where it stands.
 
-// lines are the rows of a text of one line at pointer.
+// lines are the rows of a text of one line, a field, at pointer.
 func lines(rows map[string]row, field, pointer string, maximum int, example string) {
 	rule := field + " is one line in NFC without control, bidirectional or invisible characters and without blanks around it, for example " + example
 	for name, r := range map[string]row{
@@ -26,15 +26,15 @@ func lines(rows map[string]row, field, pointer string, maximum int, example stri
 		"with a blank after":   {reason: "two names must not differ in blanks", edit: put(pointer, "a\u00A0"), want: rule},
 		"as a number":          {reason: "text is text", edit: edits(pointer + " 4"), want: `must be of type string: "integer"`},
 	} {
-		rows[field+" "+name] = r
+		rows[pointer+" "+name] = r
 	}
 	if example == "Sportello online" { // the one that may be left out
 		return
 	}
-	rows[field+" empty"] = row{reason: "it is required", edit: put(pointer, ""), want: "in body should be at least 1 chars long"}
-	rows[field+" of one letter"] = row{reason: "the lower bound", edit: put(pointer, "Y")}
+	rows[pointer+" empty"] = row{reason: "it is required", edit: put(pointer, ""), want: "in body should be at least 1 chars long"}
+	rows[pointer+" of one letter"] = row{reason: "the lower bound", edit: put(pointer, "Y")}
 	if last := pointer[len(pointer)-1]; last < '0' || last > '9' { // an item of a list cannot be absent
-		rows[field+" absent"] = row{reason: "it is required", edit: edits(pointer), want: "Required value"}
+		rows[pointer+" absent"] = row{reason: "it is required", edit: edits(pointer), want: "Required value"}
 	}
 }
 
@@ -46,8 +46,7 @@ func dates(rows map[string]row, pointer, path string, required bool) {
 		"with a time":    {reason: "a day is no instant", edit: put(pointer, "2024-04-04T00:00:00Z"), want: path + ": Too long"},
 		"of month 13":    {reason: "a year has 12", edit: put(pointer, "2024-13-01"), want: "must be of type date"},
 		"in European":    {reason: "one day has one form", edit: put(pointer, "04.04.2024"), want: "must be of type date"},
-		"null":           {reason: "null is not nothing", edit: edits(pointer + " null"), want: path + ` in body must be of type string: "null"`},
-		"as a number":    {reason: "text is text", edit: edits(pointer + " 20240404"), want: path + ` in body must be of type string: "integer"`},
+		"as a number":    {reason: "text is text", edit: edits(pointer + " 20240404"), want: path + " in body must be of type date"},
 		"empty":          {reason: "no day is not a day", edit: put(pointer, ""), want: path + " in body should be at least 10 chars long"},
 	} {
 		rows["date "+path+" "+name] = r
@@ -57,6 +56,8 @@ func dates(rows map[string]row, pointer, path string, required bool) {
 		r = row{reason: "everything counts from it", edit: edits(pointer), want: path + ": Required value"}
 	}
 	rows["date "+path+" absent"] = r
+	r.reason, r.edit = "null is no day", edits(pointer+" null")
+	rows["date "+path+" null"] = r
 }
 
 // tenantNames are the rows of a reference to a tenant at pointer.
@@ -168,7 +169,6 @@ func amounts(rows map[string]row, pointer, path, field string) {
 	rows[path+" of 20"] = row{reason: "the upper bound", edit: put(pointer, "100000000000.00000Gi"), want: "an amount has no sign"}
 	rows[path+" as a number"] = row{reason: "quotes keep 20 a text in every tool", edit: edits(pointer + " 20"), want: path + ` in body must be of type string: "integer"`}
 	rows[path+" as a fraction"] = row{reason: "quotes keep 0.5 a text in every tool", edit: edits(pointer + " 0.5"), want: path + ` in body must be of type string: "number"`}
-	rows[path+" null"] = row{reason: "null is no amount", edit: edits(pointer + " null"), want: path + ` in body must be of type string: "null"`}
 }
 
 // quotaRows are the rows of a quota at pointer.
@@ -182,10 +182,9 @@ func quotaRows(rows map[string]row, pointer, path string) {
 	for name, r := range map[string]row{
 		"of all ten":        {reason: "the upper bound", edit: edits(pointer + " " + all + "}")},
 		"of eleven":         {reason: "every map is bounded", edit: edits(pointer + " " + all + `, count/jobs.batch: "1"}`), want: path + ": Too many: 11: must have at most 10 items"},
-		"unknown key":       {reason: "what we do not share out is not a tenant's", edit: at("cpu", "1"), want: known},
-		"object counts":     {reason: "limits are for those", edit: at("count~1secrets", "1"), want: known},
-		"class key":         {reason: "storageClasses are for those", edit: at("standard.storageclass.storage.k8s.io~1requests.storage", "1Gi"), want: known},
-		"null":              {reason: "null is not nothing", edit: edits(pointer + " null"), want: path + ` in body must be of type object: "null"`},
+		"unknown key":       {reason: "what we do not share out is not a tenant's", edit: edits(pointer + ` {cpu: "1"}`), want: known},
+		"object counts":     {reason: "limits are for those", edit: edits(pointer + ` {count/secrets: "1"}`), want: known},
+		"class key":         {reason: "storageClasses are for those", edit: edits(pointer + ` {standard.storageclass.storage.k8s.io/requests.storage: 1Gi}`), want: known},
 		"a list":            {reason: "a map", edit: edits(pointer + " []"), want: path + ` in body must be of type object: "array"`},
 		"storage of 1025Ti": {reason: "more than any cluster has", edit: at("requests.storage", "1025Ti"), want: "each amount is at most 1Pi, for example 4Gi"},
 		"storage of 2Pi":    {reason: "more than any cluster has", edit: at("requests.storage", "2Pi"), want: path + ": Invalid value: each amount is at most 1Pi"},

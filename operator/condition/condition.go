@@ -79,11 +79,11 @@ func set(o Object, kind string, status metav1.ConditionStatus, reason, message s
 	slices.SortFunc(*o.GetConditions(), func(a, b metav1.Condition) int { return strings.Compare(a.Type, b.Type) })
 }
 
-// line makes a message one line of bounded length without control or bidirectional characters: parts of it may be
-// text that a tenant wrote.
+// line makes a message one line of bounded length without control or bidirectional characters and without Unicode's own
+// line ends: parts of it may be text that a tenant wrote.
 func line(message string) string {
 	message = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
+		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
 			return ' '
 		}
 		return r

@@ -203,7 +203,7 @@ func (d *demo) startOperator(ctx context.Context) (*process, error) {
 	}
 	defer func() { _ = log.Close() }() // the child has its own descriptor
 	p := &process{ended: make(chan struct{}), log: log.Name()}
-	p.command = exec.Command(self, "operator", "--metrics-bind-address=127.0.0.1:0", "--health-probe-bind-address=0")
+	p.command = exec.CommandContext(context.WithoutCancel(ctx), self, "operator", "--metrics-bind-address=127.0.0.1:0", "--health-probe-bind-address=0")
 	p.command.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
 	p.command.Stdout, p.command.Stderr = log, log
 	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us: we stop it in order
@@ -211,7 +211,9 @@ func (d *demo) startOperator(ctx context.Context) (*process, error) {
 		return nil, fmt.Errorf("starting the operator: %w", err)
 	}
 	go func() {
-		p.err = p.command.Wait()
+		if p.err = p.command.Wait(); p.err == nil {
+			p.err = errors.New("exit status 0")
+		}
 		close(p.ended)
 	}()
 	return p, nil
@@ -228,9 +230,16 @@ func (p *process) watch(ctx context.Context, f func(context.Context) error) erro
 		return err
 	case <-p.ended:
 		cancel()
-		<-done
-		return fmt.Errorf("the operator ended (%v); its log is %s", p.err, p.log)
+		return errors.Join(fmt.Errorf("the operator ended: %w; its log is %s", p.err, p.log), canceled(<-done))
 	}
+}
+
+// canceled is what f had to say beside that it was stopped.
+func canceled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
 }
 
 // stop asks the operator to end, and makes it end when it does not.

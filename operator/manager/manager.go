@@ -20,7 +20,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -96,7 +95,7 @@ func options(cfg *rest.Config, o Options) (ctrl.Options, error) {
 	options := ctrl.Options{
 		Scheme: scheme,
 		Cache:  cacheOptions(),
-		Client: client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: ptr.To(true)}},
+		Client: client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: new(true)}},
 		Metrics: metricsserver.Options{
 			BindAddress: o.MetricsAddress, SecureServing: true, CertDir: o.CertDir,
 			FilterProvider: filters.WithAuthenticationAndAuthorization,
@@ -104,9 +103,9 @@ func options(cfg *rest.Config, o Options) (ctrl.Options, error) {
 		HealthProbeBindAddress:        o.ProbeAddress,
 		LeaderElection:                o.LeaderElection,
 		LeaderElectionReleaseOnCancel: true,
-		LeaseDuration:                 ptr.To(leaseDuration), RenewDeadline: ptr.To(renewDeadline), RetryPeriod: ptr.To(retryPeriod),
-		GracefulShutdownTimeout: ptr.To(grace),
-		Controller:              config.Controller{EnableWarmup: ptr.To(true)},
+		LeaseDuration:                 new(leaseDuration), RenewDeadline: new(renewDeadline), RetryPeriod: new(retryPeriod),
+		GracefulShutdownTimeout: new(grace),
+		Controller:              config.Controller{EnableWarmup: new(true)},
 	}
 	if o.LeaderElection {
 		options.LeaderElectionResourceLockInterface, err = lock(cfg, o.Namespace)

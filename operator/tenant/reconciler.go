@@ -206,8 +206,7 @@ func isTerminating(err error) bool {
 
 // explained turns what the applier met into what a person or the clock can do about it.
 func explained(err error) error {
-	var foreign *apply.Foreign
-	if errors.As(err, &foreign) {
+	if foreign, is := errors.AsType[*apply.Foreign](err); is {
 		return conflict(foreign.Name)
 	}
 	if isTerminating(err) {

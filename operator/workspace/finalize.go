@@ -64,8 +64,7 @@ func (r *Reconciler) withdraw(ctx context.Context, w *v1alpha1.Workspace, ns *co
 		return nil
 	}
 	seen, err := r.observe(ctx, w)
-	var orphaned *outcome.Stall
-	if errors.As(err, &orphaned) {
+	if _, orphaned := errors.AsType[*outcome.Stall](err); orphaned {
 		return nil
 	}
 	if err != nil {

@@ -44,6 +44,7 @@ func ingress(w *v1alpha1.Workspace, c Context) []*networkingv1ac.NetworkPolicyIn
 		from = append(from, namespacePods(c.Consortium.Spec.Network.InternetIngress))
 	case v1alpha1.ExposureConsortium:
 		from = append(from, namespacePods(c.Consortium.Spec.Network.ConsortiumIngress))
+	case v1alpha1.ExposureNone:
 	}
 	for _, namespace := range consenting(w, w.Spec.Network.AllowFrom, c.Callers) {
 		from = append(from, namespacePods(namespace))

@@ -19,7 +19,7 @@ const (
 	account   = "broletto-operator"
 
 	releaseNamespace = "{{ .Release.Namespace }}"
-	releaseAccount   = `{{ include "broletto.serviceAccountName" . }}`
+	releaseAccount   = `{{ include "broletto.serviceAccountName" . | quote }}`
 
 	labels = `    {{- include "broletto.labels" . | nindent 4 }}
 `
@@ -86,6 +86,7 @@ func roles(root fs.FS) (string, error) {
 			return "", err
 		}
 		text = subject.ReplaceAllString(text, "${1}"+releaseAccount)
+		text = strings.ReplaceAll(text, "namespace: "+namespace, `namespace: "`+releaseNamespace+`"`) // 42 is a name too
 		out += "---\n" + strings.ReplaceAll(text, namespace, releaseNamespace)
 	}
 	return out, nil

@@ -19,6 +19,13 @@ import (
 )
 
 func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "broletto:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	root := &cobra.Command{
@@ -26,10 +33,7 @@ func main() {
 		SilenceUsage: true, SilenceErrors: true, Version: version(),
 	}
 	root.AddCommand(operatorCommand(), demoCommand())
-	if err := root.ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "broletto:", err)
-		os.Exit(1)
-	}
+	return root.ExecuteContext(ctx)
 }
 
 func operatorCommand() *cobra.Command {
