@@ -60,8 +60,6 @@ type ConsortiumSpec struct {
 
 	// timeZone is the IANA time zone of schedules, months and membership days, for example "Europe/Zurich".
 	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Enum=Europe/Zurich;Europe/Rome
 	TimeZone string `json:"timeZone"`
 

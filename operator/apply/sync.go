@@ -285,7 +285,7 @@ func equal(d desired, live client.Object) (bool, error) {
 // Inventory reads what the root of a set says is in it. What cannot be read is passed over.
 func Inventory(root metav1.Object) []Ref {
 	var out []Ref
-	for _, text := range strings.FieldsSeq(root.GetAnnotations()[annotationInventory]) {
+	for text := range strings.FieldsSeq(root.GetAnnotations()[annotationInventory]) {
 		if ref, ok := parseRef(text); ok {
 			out = append(out, ref)
 		}

@@ -31,19 +31,17 @@ type Object interface {
 
 // Succeed says that everything the spec asks for is in place.
 func Succeed(o Object, message string) {
-	settle(o, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, message)
+	settle(o, "", v1alpha1.ReasonSucceeded, message)
 }
 
 // Progress says that work is under way and nobody is needed: Ready=False, Reconciling=True.
 func Progress(o Object, reason, message string) {
-	settle(o, metav1.ConditionFalse, reason, message)
-	set(o, v1alpha1.ConditionReconciling, metav1.ConditionTrue, reason, message)
+	settle(o, v1alpha1.ConditionReconciling, reason, message)
 }
 
 // Stall says that only a person can help: Ready=False, Stalled=True. The message says which object, why, and the way out.
 func Stall(o Object, reason, message string) {
-	settle(o, metav1.ConditionFalse, reason, message)
-	set(o, v1alpha1.ConditionStalled, metav1.ConditionTrue, reason, message)
+	settle(o, v1alpha1.ConditionStalled, reason, message)
 }
 
 // Report answers a question of the kind's own, such as "is every volume bound?". It changes no verdict.
@@ -64,12 +62,18 @@ func True(o Object, kind string) bool {
 	return c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == o.GetGeneration()
 }
 
-// settle sets Ready, takes the other two verdicts back, and says which generation all this speaks of.
-func settle(o Object, ready metav1.ConditionStatus, reason, message string) {
+// settle sets Ready, takes back the verdicts but the one that holds Ready back, if any, and says which generation all this
+// speaks of. A verdict that stays keeps its time, so that to settle again what is settled changes nothing.
+func settle(o Object, verdict, reason, message string) {
 	o.SetObservedGeneration(o.GetGeneration())
-	set(o, v1alpha1.ConditionReady, ready, reason, message)
-	meta.RemoveStatusCondition(o.GetConditions(), v1alpha1.ConditionReconciling)
-	meta.RemoveStatusCondition(o.GetConditions(), v1alpha1.ConditionStalled)
+	Report(o, v1alpha1.ConditionReady, verdict == "", reason, message)
+	for _, kind := range []string{v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled} {
+		if kind == verdict {
+			Report(o, kind, true, reason, message)
+		} else {
+			Withdraw(o, kind)
+		}
+	}
 }
 
 func set(o Object, kind string, status metav1.ConditionStatus, reason, message string) {

@@ -1,0 +1,81 @@
+// Command scale measures what Broletto costs: many tenants and workspaces, from apply to Ready, beside a plain client that
+// writes the very same objects to the same control plane. It asserts nothing about time: it fails only when something is
+// broken, and docs/benchmark.md says how to read what it prints.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// options say what is measured.
+type options struct {
+	tenants    int
+	workspaces int // of each tenant
+	writers    int // requests under way at a time, of whoever writes
+	rest       time.Duration
+	order      string   // of the phases: one b, and an a for each run of the plain client
+	env        []string // of the operator, beside this process's own
+	progress   io.Writer
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	o := options{progress: os.Stderr}
+	var file string
+	flag.IntVar(&o.tenants, "tenants", 50, "number of tenants")
+	flag.IntVar(&o.workspaces, "workspaces", 3, "number of workspaces of each tenant")
+	flag.IntVar(&o.writers, "writers", 8, "number of requests that the clients have under way at a time")
+	flag.DurationVar(&o.rest, "rest", time.Minute, "how long to count requests at rest")
+	flag.StringVar(&o.order, "order", "baaa", "order of the phases: b is Broletto, once; each a is one run of the plain client")
+	flag.Func("env", "variable of the operator's environment, for example GOGC=50; may be repeated", func(v string) error {
+		o.env = append(o.env, v)
+		return nil
+	})
+	flag.StringVar(&file, "json", "", "file for the report as JSON")
+	flag.Parse()
+	if err := run(ctx, o, file); err != nil {
+		fmt.Fprintln(os.Stderr, "scale:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options, file string) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	r, err := measure(ctx, o)
+	if err != nil {
+		return err
+	}
+	if file != "" {
+		text, err := json.MarshalIndent(r, "", "  ")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(file, append(text, '\n'), 0o644); err != nil {
+			return fmt.Errorf("writing the report: %w", err)
+		}
+	}
+	return r.print(os.Stdout)
+}
+
+func (o options) check() error {
+	if o.tenants < 1 || o.workspaces < 1 || o.writers < 1 || o.tenants > 9999 || o.workspaces > 500 {
+		return errors.New("-tenants is between 1 and 9999, -workspaces between 1 and 500, -writers at least 1")
+	}
+	if strings.Trim(o.order, "ab") != "" || strings.Count(o.order, "b") != 1 || !strings.Contains(o.order, "a") {
+		return fmt.Errorf("-order %q: write one b and at least one a, for example aba", o.order)
+	}
+	return nil
+}
