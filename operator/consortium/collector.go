@@ -1,8 +1,6 @@
 package consortium
 
 import (
-	"context"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -18,14 +16,7 @@ func Collector(cache client.Reader) prometheus.Collector {
 	return metrics.Collector[*v1alpha1.Consortium]{
 		Kind:   "Consortium",
 		Series: []*prometheus.Desc{tenantCount},
-		List: func(ctx context.Context) (out []*v1alpha1.Consortium, err error) {
-			var list v1alpha1.ConsortiumList
-			err = cache.List(ctx, &list, client.UnsafeDisableDeepCopy)
-			for i := range list.Items {
-				out = append(out, &list.Items[i])
-			}
-			return out, err
-		},
+		List:   metrics.Items(cache, func(l *v1alpha1.ConsortiumList) []v1alpha1.Consortium { return l.Items }),
 		Each: func(c *v1alpha1.Consortium, emit metrics.Emit) {
 			emit(tenantCount, float64(c.Status.Tenants), c.Name, string(c.Spec.Country))
 		},

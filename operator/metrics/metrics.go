@@ -35,6 +35,25 @@ type Collector[T condition.Object] struct {
 	Each   func(object T, emit Emit)
 }
 
+// Items lists all objects of a kind in the cache. They are the cache's own: nobody may change them.
+func Items[L any, P interface {
+	*L
+	client.ObjectList
+}, T any](cache client.Reader, items func(P) []T) func(context.Context) ([]*T, error) {
+	return func(ctx context.Context) ([]*T, error) {
+		list := P(new(L))
+		if err := cache.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+			return nil, err
+		}
+		all := items(list)
+		out := make([]*T, len(all))
+		for i := range all {
+			out[i] = &all[i]
+		}
+		return out, nil
+	}
+}
+
 // Describe says which series the collector emits beside those of conditions, which all collectors share.
 func (c Collector[T]) Describe(out chan<- *prometheus.Desc) {
 	for _, desc := range c.Series {

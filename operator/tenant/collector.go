@@ -1,8 +1,6 @@
 package tenant
 
 import (
-	"context"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -25,14 +23,7 @@ func Collector(cache client.Reader) prometheus.Collector {
 	return metrics.Collector[*v1alpha1.Tenant]{
 		Kind:   "Tenant",
 		Series: []*prometheus.Desc{info, quotaTotal, quotaGranted},
-		List: func(ctx context.Context) (out []*v1alpha1.Tenant, err error) {
-			var list v1alpha1.TenantList
-			err = cache.List(ctx, &list, client.UnsafeDisableDeepCopy)
-			for i := range list.Items {
-				out = append(out, &list.Items[i])
-			}
-			return out, err
-		},
+		List:   metrics.Items(cache, func(l *v1alpha1.TenantList) []v1alpha1.Tenant { return l.Items }),
 		Each: func(t *v1alpha1.Tenant, emit metrics.Emit) {
 			emit(info, 1, t.Name, t.Spec.Consortium, string(t.Spec.Kind))
 			for resource, amount := range quota.Limits(t) {

@@ -27,15 +27,8 @@ func Collector(cache client.Reader) prometheus.Collector {
 	return metrics.Collector[*v1alpha1.Workspace]{
 		Kind:   "Workspace",
 		Series: []*prometheus.Desc{info, quotaGranted, used},
-		List: func(ctx context.Context) (out []*v1alpha1.Workspace, err error) {
-			var list v1alpha1.WorkspaceList
-			err = cache.List(ctx, &list, client.UnsafeDisableDeepCopy)
-			for i := range list.Items {
-				out = append(out, &list.Items[i])
-			}
-			return out, err
-		},
-		Each: func(w *v1alpha1.Workspace, emit metrics.Emit) { measure(cache, w, emit) },
+		List:   metrics.Items(cache, func(l *v1alpha1.WorkspaceList) []v1alpha1.Workspace { return l.Items }),
+		Each:   func(w *v1alpha1.Workspace, emit metrics.Emit) { measure(cache, w, emit) },
 	}
 }
 

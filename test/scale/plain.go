@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -12,10 +11,14 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/operator/apply"
+	"github.com/broletto/broletto/operator/condition"
 )
 
 // plainAgent is the plain client's user agent.
@@ -82,16 +85,16 @@ func (b *bench) contents(ctx context.Context, namespace string) (unit, error) {
 }
 
 // render is the template for another crowd: the same objects under other names, without what the API server adds.
-func (t *template) render(c *crowd, c0 client.Client) (homes, workspaces []unit, err error) {
+func (t *template) render(c *crowd, kinds client.Client) (homes, workspaces []unit, err error) {
 	for i := range c.tenants {
-		names := strings.NewReplacer(t.tenant, c.tenantName(i), `"consortium":"`+t.consortium+`"`, `"consortium":"`+c.name+`"`)
-		home, err := rename(t.home, names, c0)
+		names := strings.NewReplacer(t.tenant, c.tenantName(i), `consortium":"`+t.consortium+`"`, `consortium":"`+c.name+`"`)
+		home, err := rename(t.home, names, kinds)
 		if err != nil {
 			return nil, nil, err
 		}
 		homes = append(homes, home)
 		for _, w := range t.workspaces {
-			workspace, err := rename(w, names, c0)
+			workspace, err := rename(w, names, kinds)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -138,5 +141,124 @@ func strip(o client.Object) {
 		o.Status = v1alpha1.TenantStatus{}
 	case *v1alpha1.Workspace:
 		o.Status = v1alpha1.WorkspaceStatus{}
+	}
+}
+
+func newObject(c client.Client, apiVersion, kind string) (client.Object, error) {
+	o, err := c.Scheme().New(schema.FromAPIVersionAndKind(apiVersion, kind))
+	if err != nil {
+		return nil, err
+	}
+	return o.(client.Object), nil
+}
+
+// plainRun is one run of the plain client.
+type plainRun struct {
+	total   time.Duration
+	objects int
+	patched int64 // default service accounts that the controller manager had made first
+}
+
+// plain writes the same objects as Broletto makes, manifests included, as fast as a client can: one POST each, nothing read, no
+// status, nothing waited for. Homes go before workspaces. It acts as the people do on manifests and as the operator does on the rest.
+func (b *bench) plain(ctx context.Context, c *crowd, t *template) (plainRun, error) {
+	homes, workspaces, err := t.render(c, b.admin)
+	if err != nil {
+		return plainRun{}, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	w := &plainWriter{bench: b, cancel: cancel}
+	begun := time.Now()
+	w.write(ctx, c.consortium.DeepCopy())
+	w.all(ctx, homes)
+	w.all(ctx, workspaces)
+	run := plainRun{total: time.Since(begun), objects: int(w.written.Load()), patched: w.patched.Load()}
+	return run, context.Cause(ctx)
+}
+
+type plainWriter struct {
+	*bench
+	cancel           context.CancelCauseFunc // ends the run with its first error
+	written, patched atomic.Int64
+}
+
+// all writes units, several at a time, and returns when the last is written.
+func (w *plainWriter) all(ctx context.Context, units []unit) {
+	queue := make(chan unit, len(units))
+	for _, u := range units {
+		queue <- u
+	}
+	close(queue)
+	var writers sync.WaitGroup
+	for range w.writers {
+		writers.Go(func() {
+			for u := range queue {
+				for _, o := range u {
+					w.write(ctx, o)
+				}
+			}
+		})
+	}
+	writers.Wait()
+}
+
+func (w *plainWriter) write(ctx context.Context, o client.Object) {
+	c := w.plainOperator
+	if _, ours := o.(condition.Object); ours {
+		c = w.plainAdmin
+	}
+	err := c.Create(ctx, o)
+	if _, isAccount := o.(*corev1.ServiceAccount); isAccount && apierrors.IsAlreadyExists(err) {
+		w.patched.Add(1)
+		err = patchAccount(ctx, c, o)
+	}
+	if err != nil {
+		w.cancel(fmt.Errorf("writing %s: %w", client.ObjectKeyFromObject(o), err))
+		return
+	}
+	w.written.Add(1)
+}
+
+// patchAccount completes a service account that the controller manager made first: one request, nothing read before.
+func patchAccount(ctx context.Context, c client.Client, o client.Object) error {
+	patch, err := json.Marshal(map[string]any{
+		"metadata":                     map[string]any{"labels": o.GetLabels(), "annotations": o.GetAnnotations()},
+		"automountServiceAccountToken": false,
+	})
+	if err != nil {
+		return err
+	}
+	return c.Patch(ctx, o, client.RawPatch(types.MergePatchType, patch))
+}
+
+// clear takes a crowd away that no operator looks after, and waits until its namespaces are gone.
+func (b *bench) clear(ctx context.Context, c *crowd) error {
+	ctx, stop := context.WithTimeoutCause(ctx, patience, fmt.Errorf("the plain client's namespaces are not gone after %s", patience))
+	defer stop()
+	for i := range c.tenants {
+		tenant := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Name: c.tenantName(i)}}
+		if err := b.admin.Delete(ctx, tenant); client.IgnoreNotFound(err) != nil {
+			return err
+		}
+	}
+	if err := b.admin.Delete(ctx, c.consortium.DeepCopy()); client.IgnoreNotFound(err) != nil {
+		return err
+	}
+	for {
+		left, err := b.namespaces(ctx, c)
+		if err != nil || len(left) == 0 {
+			return err
+		}
+		for _, ns := range left {
+			if ns.DeletionTimestamp.IsZero() {
+				if err := b.admin.Delete(ctx, &ns); client.IgnoreNotFound(err) != nil {
+					return err
+				}
+			}
+		}
+		if err := pause(ctx, time.Second); err != nil {
+			return err
+		}
 	}
 }
