@@ -62,7 +62,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, c *v1alpha1.Consortium) (ctr
 // tenants are the names of those that belong to the consortium, sorted.
 func (r *Reconciler) tenants(ctx context.Context, c *v1alpha1.Consortium) ([]string, error) {
 	var all v1alpha1.TenantList
-	if err := r.Client.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
+	if err := r.Client.List(ctx, &all, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
 		return nil, fmt.Errorf("listing tenants: %w", err)
 	}
 	var out []string

@@ -70,12 +70,21 @@ type Options struct {
 
 // New assembles a manager that works on the cluster of the configuration.
 func New(cfg *rest.Config, o Options) (ctrl.Manager, error) {
-	cfg = rest.CopyConfig(cfg)
-	cfg.QPS = -1 // the API server's own fairness bounds us, not a guess made here
-	cfg.UserAgent = "broletto"
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	mgr, err := Connect(cfg, o)
+	if err != nil {
+		return nil, err
+	}
+	return mgr, errors.Join(controllers(mgr, o.Now), probes(mgr))
+}
+
+// Connect is New without controllers and probes: the operator's cache and client alone, for tests that call Reconcile by hand.
+func Connect(cfg *rest.Config, o Options) (ctrl.Manager, error) {
+	cfg = rest.CopyConfig(cfg)
+	cfg.QPS = -1 // the API server's own fairness bounds us, not a guess made here
+	cfg.UserAgent = "broletto"
 	options, err := options(cfg, o)
 	if err != nil {
 		return nil, err
@@ -84,7 +93,7 @@ func New(cfg *rest.Config, o Options) (ctrl.Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the cluster at %s: %w", cfg.Host, err)
 	}
-	return mgr, errors.Join(controllers(mgr, o.Now), probes(mgr))
+	return mgr, nil
 }
 
 func options(cfg *rest.Config, o Options) (ctrl.Options, error) {
@@ -105,7 +114,7 @@ func options(cfg *rest.Config, o Options) (ctrl.Options, error) {
 		LeaderElectionReleaseOnCancel: true,
 		LeaseDuration:                 new(leaseDuration), RenewDeadline: new(renewDeadline), RetryPeriod: new(retryPeriod),
 		GracefulShutdownTimeout: new(grace),
-		Controller:              config.Controller{EnableWarmup: new(true)},
+		Controller:              config.Controller{EnableWarmup: new(true), ReconciliationTimeout: time.Minute},
 	}
 	if o.LeaderElection {
 		options.LeaderElectionResourceLockInterface, err = lock(cfg, o.Namespace)

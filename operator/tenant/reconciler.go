@@ -111,9 +111,10 @@ func (r *Reconciler) observe(ctx context.Context, t *v1alpha1.Tenant) (facts, er
 	return seen, err
 }
 
+// workspaces are as the cache has them. They need not show our own writes: what a status does not prove yet is not given back.
 func (r *Reconciler) workspaces(ctx context.Context, t *v1alpha1.Tenant) ([]v1alpha1.Workspace, error) {
 	var list v1alpha1.WorkspaceList
-	if err := r.Client.List(ctx, &list, client.InNamespace(t.Name), client.UnsafeDisableDeepCopy); err != nil {
+	if err := r.Client.List(ctx, &list, client.InNamespace(t.Name), client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
 		return nil, fmt.Errorf("listing the workspaces of tenant %s: %w", t.Name, err)
 	}
 	return list.Items, nil
@@ -251,7 +252,7 @@ func (r *Reconciler) claim(ctx context.Context, t *v1alpha1.Tenant) ([]Rival, er
 		return nil, nil
 	}
 	var all v1alpha1.TenantList
-	if err := r.Client.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
+	if err := r.Client.List(ctx, &all, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
 		return nil, fmt.Errorf("listing tenants: %w", err)
 	}
 	held, rivals := r.claims.Grant(t, all.Items)

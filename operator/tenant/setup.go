@@ -74,7 +74,7 @@ func (r *Reconciler) rivals(ctx context.Context, o client.Object) []reconcile.Re
 
 func (r *Reconciler) tenants(ctx context.Context, match func(*v1alpha1.Tenant) bool) []reconcile.Request {
 	var all v1alpha1.TenantList
-	if err := r.Client.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
+	if err := r.Client.List(ctx, &all, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "listing tenants to look at")
 		return nil
 	}

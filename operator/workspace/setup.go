@@ -91,7 +91,7 @@ func (r *Reconciler) waiting(ctx context.Context, o client.Object) []reconcile.R
 // everywhere are the workspaces of all tenants of a consortium.
 func (r *Reconciler) everywhere(ctx context.Context, o client.Object) []reconcile.Request {
 	var tenants v1alpha1.TenantList
-	if err := r.Client.List(ctx, &tenants, client.UnsafeDisableDeepCopy); err != nil {
+	if err := r.Client.List(ctx, &tenants, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "listing the tenants of a consortium that changed", "consortium", o.GetName())
 		return nil
 	}
@@ -111,7 +111,7 @@ func (r *Reconciler) unbound(ctx context.Context, _ client.Object) []reconcile.R
 
 func (r *Reconciler) workspaces(ctx context.Context, namespace string, match func(*v1alpha1.Workspace) bool) []reconcile.Request {
 	var all v1alpha1.WorkspaceList
-	if err := r.Client.List(ctx, &all, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+	if err := r.Client.List(ctx, &all, client.InNamespace(namespace), client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "listing workspaces to look at", "namespace", namespace)
 		return nil
 	}
