@@ -41,13 +41,15 @@ func lines(rows map[string]row, field, pointer string, maximum int, example stri
 // dates are the rows of a date at pointer. Order among dates is tested where it is asked for.
 func dates(rows map[string]row, pointer, path string, required bool) {
 	for name, r := range map[string]row{
-		"of no calendar": {reason: "February has 29 days at most", edit: put(pointer, "2024-02-30"), want: path + ` in body must be of type date: "2024-02-30"`},
-		"of short form":  {reason: "one day has one form", edit: put(pointer, "2024-2-3"), want: path + " in body should be at least 10 chars long"},
-		"with a time":    {reason: "a day is no instant", edit: put(pointer, "2024-04-04T00:00:00Z"), want: path + ": Too long"},
-		"of month 13":    {reason: "a year has 12", edit: put(pointer, "2024-13-01"), want: "must be of type date"},
-		"in European":    {reason: "one day has one form", edit: put(pointer, "04.04.2024"), want: "must be of type date"},
-		"as a number":    {reason: "text is text", edit: edits(pointer + " 20240404"), want: path + " in body must be of type date"},
-		"empty":          {reason: "no day is not a day", edit: put(pointer, ""), want: path + " in body should be at least 10 chars long"},
+		"of no calendar":  {reason: "February has 29 days at most", edit: put(pointer, "2024-02-30"), want: path + ` in body must be of type date: "2024-02-30"`},
+		"of short form":   {reason: "one day has one form", edit: put(pointer, "2024-2-3"), want: path + " in body should be at least 10 chars long"},
+		"with a time":     {reason: "a day is no instant", edit: put(pointer, "2024-04-04T00:00:00Z"), want: path + ": Too long"},
+		"of last century": {reason: "the first day", edit: put(pointer, "1899-12-31"), want: `a date is a day since 1900, for example "2024-04-04"`},
+		"as a list":       {reason: "Go cannot read it, and one such object stops the List of its kind", edit: edits(pointer + " []"), want: path + ": Invalid value"},
+		"of month 13":     {reason: "a year has 12", edit: put(pointer, "2024-13-01"), want: "must be of type date"},
+		"in European":     {reason: "one day has one form", edit: put(pointer, "04.04.2024"), want: "must be of type date"},
+		"as a number":     {reason: "text is text", edit: edits(pointer + " 20240404"), want: path + " in body must be of type date"},
+		"empty":           {reason: "no day is not a day", edit: put(pointer, ""), want: path + " in body should be at least 10 chars long"},
 	} {
 		rows["date "+path+" "+name] = r
 	}
@@ -214,20 +216,23 @@ func quotaRows(rows map[string]row, pointer, path string) {
 }
 
 // statusRows are the rows of what every status has.
-func statusRows(rows map[string]row) {
+func statusRows(rows map[string]row, displayName string) {
 	condition := func(i int) map[string]any {
 		return map[string]any{"type": fmt.Sprint("C", i), "status": "True", "reason": "R", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
 	}
 	clock := "lastTransitionTime is a time as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	for name, r := range map[string]row{
-		"as it stands":        {reason: "it says everything that can be said", via: status},
-		"16 conditions":       {reason: "the upper bound", via: status, edit: put("/status/conditions", many(16, condition))},
-		"17 conditions":       {reason: "every list is bounded", via: status, edit: put("/status/conditions", many(17, condition)), want: "status.conditions: Too many: 17"},
-		"one type twice":      {reason: "a question has one answer", via: status, edit: put("/status/conditions", []any{condition(1), condition(1)}), want: "status.conditions[1]: Duplicate value"},
-		"time in lower case":  {reason: "Go cannot read it, and one such object stops the List of its kind", via: status, edit: `/status/conditions/0/lastTransitionTime "2026-01-01t00:00:00z"`, want: clock},
-		"time and rubbish":    {reason: "Go cannot read it, and one such object stops the List of its kind", via: status, edit: `/status/conditions/0/lastTransitionTime "2026-01-01T00:00:00x5Z"`, want: clock},
-		"time with an offset": {reason: "a time", via: status, edit: `/status/conditions/0/lastTransitionTime "2026-01-01T00:00:00.5+01:00"`},
-		"unknown field":       {reason: "the operator's own slips show", via: status, edit: "/status/phase Done", want: `unknown field "status.phase"`},
+		"at first":                    {reason: "an object that nobody has seen never looks ready, whatever its author says", gets: `/status {"observedGeneration": -1}`},
+		"of a user's hand":            {reason: "only the subresource takes a status", via: update, edit: "/status/observedGeneration 7", gets: "/status/observedGeneration 1"},
+		"spec of the operator's hand": {reason: "the subresource takes a status only", via: status, edit: "/spec/displayName Altro", gets: edits("/spec/displayName " + displayName)},
+		"as it stands":                {reason: "it says everything that can be said", via: status},
+		"16 conditions":               {reason: "the upper bound", via: status, edit: put("/status/conditions", many(16, condition))},
+		"17 conditions":               {reason: "every list is bounded", via: status, edit: put("/status/conditions", many(17, condition)), want: "status.conditions: Too many: 17"},
+		"one type twice":              {reason: "a question has one answer", via: status, edit: put("/status/conditions", []any{condition(1), condition(1)}), want: "status.conditions[1]: Duplicate value"},
+		"time in lower case":          {reason: "Go cannot read it, and one such object stops the List of its kind", via: status, edit: `/status/conditions/0/lastTransitionTime "2026-01-01t00:00:00z"`, want: clock},
+		"time and rubbish":            {reason: "Go cannot read it, and one such object stops the List of its kind", via: status, edit: `/status/conditions/0/lastTransitionTime "2026-01-01T00:00:00x5Z"`, want: clock},
+		"time with an offset":         {reason: "a time", via: status, edit: `/status/conditions/0/lastTransitionTime "2026-01-01T00:00:00.5+01:00"`},
+		"unknown field":               {reason: "the operator's own slips show", via: status, edit: "/status/phase Done", want: `unknown field "status.phase"`},
 	} {
 		rows["status: "+name] = r
 	}

@@ -48,11 +48,13 @@ const (
 	ReasonQuotaPending = "QuotaPending"
 )
 
-// Date is a calendar day as "2006-01-02", without time or zone.
+// Date is a calendar day since 1900 as "2006-01-02", without time or zone. The rule also keeps out lists, which the API server
+// lets pass for any text with a format, and which a Go client cannot read.
 //
 // +kubebuilder:validation:Format=date
 // +kubebuilder:validation:MinLength=10
 // +kubebuilder:validation:MaxLength=10
+// +kubebuilder:validation:XValidation:rule="self >= timestamp('1900-01-01T00:00:00Z')",message="a date is a day since 1900, for example \"2024-04-04\""
 type Date string
 
 // Country is an ISO 3166-1 country code. It decides which law, clocks and codes apply.
@@ -120,7 +122,8 @@ func (a Amount) Quantity() resource.Quantity {
 
 // Quota is a map from resource to amount, as in a Kubernetes ResourceQuota: requests.cpu, requests.memory,
 // requests.storage, requests.ephemeral-storage, limits.cpu, limits.memory, limits.ephemeral-storage, pods,
-// services.loadbalancers, services.nodeports. Amounts are strings such as "500m", "4Gi" or "20".
+// services.loadbalancers, services.nodeports. Amounts are strings such as "500m", "4Gi" or "20", at most 1Pi; memory and
+// storage are 0 or at least 1Mi.
 //
 // +kubebuilder:validation:MaxProperties=10
 // +kubebuilder:validation:XValidation:rule="self.all(k, k in ['requests.cpu', 'requests.memory', 'requests.storage', 'requests.ephemeral-storage', 'limits.cpu', 'limits.memory', 'limits.ephemeral-storage', 'pods', 'services.loadbalancers', 'services.nodeports'])",message="a quota knows requests.cpu, requests.memory, requests.storage, requests.ephemeral-storage, limits.cpu, limits.memory, limits.ephemeral-storage, pods, services.loadbalancers and services.nodeports, for example {requests.cpu: \"2\", requests.memory: 4Gi}"

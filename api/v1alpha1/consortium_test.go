@@ -4,8 +4,12 @@ import "fmt"
 
 func consortiumRows() map[string]row {
 	rows := map[string]row{
-		"the valid one":       {reason: "it says everything that can be said"},
-		"the shortest one":    {reason: "what is optional may be left out", edit: "/spec/agreement/until\n/spec/agreement/expulsionClause\n/spec/budgets\n/spec/controls\n/spec/network\n/spec/defaults/workspace/podSecurity"},
+		"the valid one": {reason: "it says everything that can be said"},
+		"the shortest one": {reason: "what is optional may be left out", edit: "/spec/agreement/until\n/spec/agreement/expulsionClause\n/spec/budgets\n/spec/controls\n/spec/network\n/spec/defaults/workspace/podSecurity",
+			gets: `/spec/agreement/expulsionClause false
+				/spec/network {"internetIngress": "ingress-internet", "consortiumIngress": "ingress-consortium", "protectedCIDRs": ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"]}
+				/spec/defaults/workspace/podSecurity Restricted
+				/spec/agreement/until`},
 		"unknown field":       {reason: "a typing error must not pass", edit: `/spec/curency "CHF"`, want: `unknown field "spec.curency"`},
 		"no spec":             {reason: "nothing is not an agreement", edit: "/spec", want: "spec: Required value"},
 		"spec null":           {reason: "null is nothing", edit: "/spec null", want: "spec: Required value"},
@@ -45,7 +49,7 @@ func consortiumRows() map[string]row {
 		"default quota of one":      {reason: "the lower bound", edit: `/spec/defaults/workspace/quota {pods: "1"}`},
 		"podSecurity Baseline":      {reason: "the weakest to be had", edit: "/spec/defaults/workspace/podSecurity Baseline"},
 		"podSecurity Privileged":    {reason: "it would open the nodes", edit: "/spec/defaults/workspace/podSecurity Privileged", want: `spec.defaults.workspace.podSecurity: Unsupported value: "Privileged"`},
-		"controls null":             {reason: "null is nothing", edit: "/spec/controls null"},
+		"controls null":             {reason: "null is nothing", edit: "/spec/controls null", gets: "/spec/controls"},
 		"controls of 16 labels":     {reason: "the upper bound", edit: put("/spec/controls", map[string]any{"matchLabels": labels(16)})},
 		"controls of 17 labels":     {reason: "every map is bounded", edit: put("/spec/controls", map[string]any{"matchLabels": labels(17)}), want: "controls has at most 16 matchLabels and 16 matchExpressions"},
 		"controls of 16 rules":      {reason: "the upper bound", edit: put("/spec/controls", map[string]any{"matchExpressions": expressions(16)})},
@@ -58,7 +62,7 @@ func consortiumRows() map[string]row {
 		rows[name] = r
 	}
 	quotaRows(rows, "/spec/defaults/workspace/quota", "spec.defaults.workspace.quota")
-	statusRows(rows)
+	statusRows(rows, "Collaborazione intercomunale TIC")
 	for name, r := range map[string]row{
 		"status: tenants 0":      {reason: "the lower bound", via: status, edit: "/status/tenants 0"},
 		"status: tenants -1":     {reason: "a number of things", via: status, edit: "/status/tenants -1", want: "tenants in body should be greater than or equal to 0"},
@@ -170,7 +174,7 @@ func consortiumNetworkRows(rows map[string]row) {
 		rows[field+" empty"] = row{reason: "no namespace is not a namespace", edit: put(at, ""), want: path + " in body should be at least 1 chars long"}
 		rows[field+" Ingress_1"] = row{reason: "a namespace is a label", edit: put(at, "Ingress_1"), want: field + " is a DNS label of at most 63 characters, for example ingress-"}
 	}
-	rows["network null"] = row{reason: "null is left to the default", edit: "/spec/network null"}
+	rows["network null"] = row{reason: "null is left to the default", edit: "/spec/network null", gets: "/spec/network/internetIngress ingress-internet"}
 	rows["protectedCIDRs of one"] = row{reason: "the lower bound", edit: "/spec/network/protectedCIDRs [10.0.0.0/8]"}
 	rows["protectedCIDRs empty"] = row{reason: "the cluster has addresses of its own", edit: "/spec/network/protectedCIDRs []", want: "spec.network.protectedCIDRs in body should have at least 1 items"}
 	rows["protectedCIDRs of 32"] = row{reason: "the upper bound", edit: put("/spec/network/protectedCIDRs", many(32, func(i int) string { return fmt.Sprintf("10.%d.0.0/16", i) }))}

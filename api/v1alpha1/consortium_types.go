@@ -270,7 +270,7 @@ type Defaults struct {
 
 // WorkspaceDefaults is what a Workspace gets when it says nothing.
 type WorkspaceDefaults struct {
-	// quota is granted to a workspace that asks for none.
+	// quota is granted to a workspace that asks for none. Keys and amounts are those of a tenant's quota.
 	// +required
 	// +kubebuilder:validation:MinProperties=1
 	Quota Quota `json:"quota"`

@@ -1,6 +1,7 @@
 package v1alpha1_test
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -43,7 +44,7 @@ type mutant struct {
 func (k kindOf) mutate(t *testing.T) {
 	c := cluster.Client(t, cluster.Admin())
 	whole := crd(t, c, k.resource)
-	t.Cleanup(func() { k.replace(t, c, schemaOf(t, whole)) })
+	t.Cleanup(func() { _ = k.replace(t, c, schemaOf(t, whole), "") })
 	rows := k.rows()
 	for name, r := range rows { // stores what updates need, while the schema is whole
 		if complaint := k.judge(t, r); complaint != "" {
@@ -51,8 +52,8 @@ func (k kindOf) mutate(t *testing.T) {
 		}
 	}
 	all := mutants(schemaOf(t, whole))
-	for _, m := range all {
-		noticed, err := k.notices(t, c, m, rows)
+	for i, m := range all {
+		noticed, err := k.notices(t, c, m, fmt.Sprint("mutant ", i), rows)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -64,9 +65,9 @@ func (k kindOf) mutate(t *testing.T) {
 }
 
 // notices tells whether any row fails on a mutant, or the API server refuses the mutant itself.
-func (k kindOf) notices(t *testing.T, c client.Client, m mutant, rows map[string]row) (bool, error) {
+func (k kindOf) notices(t *testing.T, c client.Client, m mutant, mark string, rows map[string]row) (bool, error) {
 	t.Helper()
-	if err := k.replace(t, c, m.schema); errors.IsInvalid(err) {
+	if err := k.replace(t, c, m.schema, mark); errors.IsInvalid(err) {
 		return true, nil // such as one whose rules have become too dear
 	} else if err != nil {
 		return false, err
@@ -74,12 +75,18 @@ func (k kindOf) notices(t *testing.T, c client.Client, m mutant, rows map[string
 	names := slices.SortedFunc(maps.Keys(rows), func(a, b string) int {
 		return strings.Compare(rank(m, rows[a])+a, rank(m, rows[b])+b)
 	})
-	// The API server takes a moment to work by the new schema.
-	for end := time.Now().Add(4 * time.Second); time.Now().Before(end); {
-		for _, name := range names {
-			if complaint := k.judge(t, rows[name]); complaint != "" && !strings.HasPrefix(complaint, "not an answer") {
-				return true, nil
+	// The API server takes a moment to work by the new schema. Its warning is then the new one.
+	cluster.Eventually(t, 20*time.Second, mark+" is served", func() error {
+		for _, warning := range restClient().Get().Resource(k.resource).Param("limit", "1").Do(t.Context()).Warnings() {
+			if warning.Text == mark {
+				return nil
 			}
+		}
+		return fmt.Errorf("no warning")
+	})
+	for _, name := range names {
+		if k.judge(t, rows[name]) != "" {
+			return true, nil
 		}
 	}
 	return false, nil
@@ -97,7 +104,7 @@ func crd(t *testing.T, c client.Client, resource string) *unstructured.Unstructu
 	t.Helper()
 	o := &unstructured.Unstructured{}
 	o.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
-	if err := c.Get(t.Context(), client.ObjectKey{Name: resource + ".broletto.dev"}, o); err != nil {
+	if err := c.Get(context.WithoutCancel(t.Context()), client.ObjectKey{Name: resource + ".broletto.dev"}, o); err != nil {
 		t.Fatal(err)
 	}
 	return o
@@ -116,17 +123,23 @@ func schemaOf(t *testing.T, crd *unstructured.Unstructured) map[string]any {
 	return root
 }
 
-func (k kindOf) replace(t *testing.T, c client.Client, root map[string]any) error {
+// replace gives the kind another schema, and marks it by the warning that comes with every answer.
+func (k kindOf) replace(t *testing.T, c client.Client, root map[string]any, mark string) error {
 	t.Helper()
 	o := crd(t, c, k.resource)
 	versions, _, _ := unstructured.NestedSlice(o.Object, "spec", "versions")
+	version := versions[0].(map[string]any)
+	delete(version, "deprecationWarning")
+	if version["deprecated"] = mark != ""; mark != "" {
+		version["deprecationWarning"] = mark
+	}
 	if err := unstructured.SetNestedMap(versions[0].(map[string]any), root, "schema", "openAPIV3Schema"); err != nil {
 		t.Fatal(err)
 	}
 	if err := unstructured.SetNestedSlice(o.Object, versions, "spec", "versions"); err != nil {
 		t.Fatal(err)
 	}
-	return c.Update(t.Context(), o)
+	return c.Update(context.WithoutCancel(t.Context()), o)
 }
 
 // mutants are all schemas with one rule broken.

@@ -4,13 +4,17 @@ import "fmt"
 
 func tenantRows() map[string]row {
 	rows := map[string]row{
-		"the valid one":             {reason: "it says everything that can be said"},
-		"the shortest one":          {reason: "what is optional may be left out", edit: "/spec/kind Association\n/spec/sponsor\n/spec/population\n/spec/activeUsers\n/spec/viewers\n/spec/domains\n/spec/dataClasses\n/spec/limits\n/spec/nodePools\n/spec/registries"},
+		"the valid one": {reason: "it says everything that can be said"},
+		"the shortest one": {reason: "what is optional may be left out", edit: "/spec/kind Association\n/spec/sponsor\n/spec/population\n/spec/activeUsers\n/spec/viewers\n/spec/domains\n/spec/dataClasses\n/spec/limits\n/spec/nodePools\n/spec/registries",
+			gets: `/spec/dataClasses ["Ordinary"]
+				/spec/limits {"workspaces": 20, "stacks": 20, "backups": 500, "objectsPerWorkspace": 200}
+				/spec/nodePools`},
 		"unknown field":             {reason: "a typing error must not pass", edit: "/spec/domain [lugano.example]", want: `unknown field "spec.domain"`},
 		"no spec":                   {reason: "nothing is not a tenant", edit: "/spec", want: "spec: Required value"},
 		"kind Municipality":         {reason: "a comune", edit: "/spec/kind Municipality\n/spec/sponsor"},
 		"kind Province":             {reason: "a body", edit: "/spec/kind Province\n/spec/sponsor"},
-		"kind MountainCommunity":    {reason: "a body", edit: "/spec/kind MountainCommunity\n/spec/sponsor"},
+		"kind MountainCommunity":    {reason: "a body", edit: "/spec/kind MountainCommunity\n/spec/sponsor\n/spec/population"},
+		"population of mountains":   {reason: "its inhabitants would count twice", edit: "/spec/kind MountainCommunity\n/spec/sponsor", want: "a MountainCommunity has no population of its own, since its inhabitants are those of its members: remove population"},
 		"kind Canton":               {reason: "no body we know", edit: "/spec/kind Canton\n/spec/sponsor", want: `spec.kind: Unsupported value: "Canton"`},
 		"no kind":                   {reason: "it decides what else is asked", edit: "/spec/kind", want: "spec.kind: Required value"},
 		"kind changes":              {reason: "another kind of body is another tenant", via: update, edit: "/spec/kind Municipality\n/spec/sponsor", want: "kind cannot change: another kind of body is another tenant"},
@@ -23,7 +27,6 @@ func tenantRows() map[string]row {
 		"consortium Varese":         {reason: "a label is in lower case", edit: "/spec/consortium Varese", want: "consortium is a DNS label of at most 30 characters, for example ticino"},
 		"no quota":                  {reason: "what is not named is not granted", edit: "/spec/quota", want: "spec.quota: Required value"},
 		"no storage classes":        {reason: "the first is the default", edit: "/spec/storageClasses", want: "spec.storageClasses: Required value"},
-		"status of a user":          {reason: "what the main resource is sent of status is dropped", edit: "/status/allocated/requests.cpu \"9999\""},
 		"activeUsers 0":             {reason: "the lower bound", edit: "/spec/activeUsers 0"},
 		"activeUsers -1":            {reason: "a number of people", edit: "/spec/activeUsers -1", want: "spec.activeUsers in body should be greater than or equal to 0"},
 		"activeUsers 1000000":       {reason: "the upper bound", edit: "/spec/activeUsers 1000000"},
@@ -46,7 +49,7 @@ func tenantRows() map[string]row {
 		"dataClasses of one":        {reason: "the lower bound", edit: "/spec/dataClasses [Strategic]"},
 		"dataClasses twice":         {reason: "a set", edit: "/spec/dataClasses [Ordinary, Ordinary]", want: "spec.dataClasses[1]: Duplicate value"},
 		"dataClasses Secret":        {reason: "no class of the law", edit: "/spec/dataClasses [Secret]", want: `spec.dataClasses[0]: Unsupported value: "Secret"`},
-		"dataClasses null":          {reason: "null is left to the default", edit: "/spec/dataClasses null"},
+		"dataClasses null":          {reason: "null is left to the default", edit: "/spec/dataClasses null", gets: `/spec/dataClasses ["Ordinary"]`},
 		"domains of 32":             {reason: "the upper bound", edit: put("/spec/domains", many(32, host))},
 		"domains of 33":             {reason: "every list is bounded", edit: put("/spec/domains", many(33, host)), want: "spec.domains: Too many: 33"},
 		"domains twice":             {reason: "a set", edit: "/spec/domains [a.example, a.example]", want: "spec.domains[1]: Duplicate value"},
@@ -72,7 +75,7 @@ func tenantRows() map[string]row {
 	for _, key := range []string{"requests.cpu", "requests.memory", "limits.cpu", "limits.memory", "requests.storage"} {
 		rows["quota without "+key] = row{reason: "what is not named is not granted", edit: edits("/spec/quota/" + key), want: "a tenant's quota names requests.cpu"}
 	}
-	statusRows(rows)
+	statusRows(rows, "Museo civico")
 	ledgerRows(rows)
 	return rows
 }
@@ -100,6 +103,7 @@ func sponsorRows(rows map[string]row) {
 		"of itself":               {reason: "nobody vouches for himself", edit: "/spec/sponsor/tenant museo", want: "spec.sponsor.tenant: Invalid value: sponsor.tenant is another tenant: the member that the body belongs to"},
 		"null":                    {reason: "null is nothing", edit: "/spec/sponsor null", want: "an ExternalBody, and nobody else, has a sponsor"},
 		"with costs of a sponsor": {reason: "who pays", edit: "/spec/sponsor/costCarrier Sponsor"},
+		"with costs of nobody":    {reason: "a body pays for itself", edit: "/spec/sponsor/costCarrier", gets: "/spec/sponsor/costCarrier Self"},
 		"with costs of all":       {reason: "one of the two pays", edit: "/spec/sponsor/costCarrier All", want: `spec.sponsor.costCarrier: Unsupported value: "All"`},
 	} {
 		rows["sponsor "+name] = r
@@ -149,6 +153,7 @@ func codeRows(rows map[string]row) {
 		"istat becomes bfs":   {reason: "a merged comune is a new tenant", via: update, edit: swiss, want: unchanged},
 		"bfs changes":         {reason: "a merged comune is a new tenant", via: update, from: swiss, edit: `/spec/codes/bfs "5193"`, want: unchanged},
 		"bfs goes":            {reason: "a merged comune is a new tenant", via: update, from: swiss, edit: "/spec/codes {other: A}", want: unchanged},
+		"istat with zero":     {reason: "058091 keeps its zero", edit: `/spec/codes {istat: "058091"}`, gets: `/spec/codes {"istat": "058091"}`},
 		"istat comes":         {reason: "it may become known later", via: update, from: "/spec/codes {other: A}", edit: `/spec/codes/istat "058091"`},
 		"bfs comes":           {reason: "it may become known later", via: update, from: "/spec/codes {other: A}", edit: `/spec/codes/bfs "5192"`},
 		"the others change":   {reason: "they are no identity", via: update, edit: "/spec/codes/cadastral A001\n/spec/codes/ipa c_a001\n/spec/codes/other"},
@@ -281,7 +286,7 @@ func limitRows(rows map[string]row) {
 		rows["limits "+field+" null"] = row{reason: "null is left to the default", edit: edits(at + " null")}
 		rows["limits "+field+" as text"] = row{reason: "a number is no text", edit: edits(at + ` "20"`), want: path + ` in body must be of type integer: "string"`}
 	}
-	rows["limits null"] = row{reason: "null is left to the default", edit: "/spec/limits null"}
+	rows["limits null"] = row{reason: "null is left to the default", edit: "/spec/limits null", gets: "/spec/limits/workspaces 20"}
 	rows["limits of pods"] = row{reason: "the quota limits those", edit: "/spec/limits/pods 5", want: `unknown field "spec.limits.pods"`}
 }
 

@@ -74,6 +74,7 @@ const (
 //
 // +kubebuilder:validation:XValidation:rule="self.kind != 'Municipality' || has(self.codes.istat) || has(self.codes.bfs)",message="a Municipality is known by its statistical code: codes: {istat: \"058091\"} in Italy, codes: {bfs: \"5192\"} in Switzerland"
 // +kubebuilder:validation:XValidation:rule="self.kind != 'Municipality' || has(self.population)",message="a Municipality states its population, for example population: {value: 63494, definition: PermanentResidents, referenceDate: \"2018-12-31\", source: federal population table}"
+// +kubebuilder:validation:XValidation:rule="self.kind != 'MountainCommunity' || !has(self.population)",message="a MountainCommunity has no population of its own, since its inhabitants are those of its members: remove population"
 // +kubebuilder:validation:XValidation:rule="(self.kind == 'ExternalBody') == has(self.sponsor)",message="an ExternalBody, and nobody else, has a sponsor, for example sponsor: {tenant: lugano, costCarrier: Self}"
 type TenantSpec struct {
 	// displayName is the name that people read, for example "Città di Lugano". One line in NFC (write "à", not "a" and a
@@ -160,7 +161,10 @@ type TenantSpec struct {
 	// +kubebuilder:validation:MaxItems=3
 	DataClasses []DataClass `json:"dataClasses,omitempty"`
 
-	// quota is all that the tenant's workspaces may hold together. What it does not name is not granted.
+	// quota is all that the tenant's workspaces may hold together: requests.cpu, requests.memory, limits.cpu, limits.memory,
+	// requests.storage and pods, and what else of requests.ephemeral-storage, limits.ephemeral-storage, services.loadbalancers
+	// and services.nodeports is granted: what it does not name is not. Amounts are such as "500m", 4Gi or "20", at most 1Pi;
+	// memory and storage are 0 or at least 1Mi; requests are at most limits.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="['requests.cpu', 'requests.memory', 'limits.cpu', 'limits.memory', 'requests.storage', 'pods'].all(k, k in self)",message="a tenant's quota names requests.cpu, requests.memory, limits.cpu, limits.memory, requests.storage and pods, for example {requests.cpu: \"8\", requests.memory: 32Gi, limits.cpu: \"16\", limits.memory: 48Gi, requests.storage: 500Gi, pods: \"120\"}"
 	Quota Quota `json:"quota"`

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,6 +33,8 @@ type row struct {
 	edit edits
 	// want is a part of the API server's message. Empty means that it accepts the write.
 	want string
+	// gets is what then stands in the object, in the form of edits: a pointer alone means nothing.
+	gets edits
 }
 
 type via int
@@ -76,14 +79,17 @@ func TestValidation(t *testing.T) {
 	}
 }
 
+// failure is in the API server's answer when a rule itself is wrong.
+var failure = regexp.MustCompile("no such key|no such overload|for rule:|cost budget")
+
 // judge asks what the row asks and says what is wrong with the answer.
 func (k kindOf) judge(t testing.TB, r row) (complaint string) {
 	t.Helper()
-	_, err := k.ask(t, r)
+	got, err := k.ask(t, r)
 	switch {
 	case err != nil && !errors.IsInvalid(err) && !errors.IsBadRequest(err):
 		return fmt.Sprintf("not an answer about the object: %v", err)
-	case err != nil && strings.Contains(err.Error(), "for rule:"):
+	case err != nil && failure.MatchString(err.Error()):
 		return fmt.Sprintf("a rule failed instead of answering: %v", err)
 	case r.want == "" && err != nil:
 		return fmt.Sprintf("refused: %v", err)
@@ -92,7 +98,7 @@ func (k kindOf) judge(t testing.TB, r row) (complaint string) {
 	case r.want != "" && !strings.Contains(err.Error(), r.want):
 		return fmt.Sprintf("want a message with: %s\ngot: %v", r.want, err)
 	}
-	return ""
+	return r.gets.missing(t, got)
 }
 
 // ask sends the write of the row as a dry run and returns the object that would be stored.
@@ -159,6 +165,7 @@ const (
 var restClient = sync.OnceValue(func() rest.Interface {
 	cfg := cluster.Admin()
 	cfg.APIPath, cfg.GroupVersion = "/apis", &v1alpha1.GroupVersion
+	cfg.WarningHandler = rest.NoWarnings{}
 	cfg.NegotiatedSerializer = serializer.NewCodecFactory(cluster.Scheme()).WithoutConversion()
 	c, err := rest.RESTClientFor(cfg)
 	if err != nil {
@@ -216,6 +223,15 @@ func decode(t testing.TB, text []byte) map[string]any {
 
 func (e edits) apply(t testing.TB, o map[string]any) map[string]any {
 	t.Helper()
+	e.each(t, func(steps []string, value any, put bool) {
+		o = edit(t, o, steps, value, put).(map[string]any)
+	})
+	return o
+}
+
+// each calls f for each line, with the steps of its pointer.
+func (e edits) each(t testing.TB, f func(steps []string, value any, put bool)) {
+	t.Helper()
 	for line := range strings.Lines(string(e)) {
 		line = strings.TrimSpace(line)
 		if line == "" {
@@ -230,9 +246,36 @@ func (e edits) apply(t testing.TB, o map[string]any) map[string]any {
 		if put {
 			value = parse(t, text)
 		}
-		o = edit(t, o, steps, value, put).(map[string]any)
+		f(steps, value, put)
 	}
-	return o
+}
+
+// missing says what an object lacks of that which the edits would put there.
+func (e edits) missing(t testing.TB, o map[string]any) (complaint string) {
+	t.Helper()
+	e.each(t, func(steps []string, want any, put bool) {
+		var got any = o
+		for _, step := range steps {
+			switch node := got.(type) {
+			case map[string]any:
+				got = node[step]
+			case []any:
+				i, err := strconv.Atoi(step)
+				if err != nil || i >= len(node) {
+					t.Fatalf("no item %s in a list of %d", step, len(node))
+				}
+				got = node[i]
+			default:
+				got = nil
+			}
+		}
+		wanted, _ := json.Marshal(want)
+		found, _ := json.Marshal(got)
+		if !bytes.Equal(wanted, found) {
+			complaint = fmt.Sprintf("%s holds %s, want %s", strings.Join(steps, "/"), found, wanted)
+		}
+	})
+	return complaint
 }
 
 // parse reads JSON literally, numbers included, and anything else as YAML.

@@ -5,8 +5,9 @@ import "fmt"
 func workspaceRows() map[string]row {
 	peer := func(i int) map[string]string { return map[string]string{"workspace": fmt.Sprint("w", i)} }
 	rows := map[string]row{
-		"the valid one":             {reason: "it says everything that can be said"},
-		"the shortest one":          {reason: "what works without more", edit: "/spec {environment: Production, dataClass: Ordinary, personalData: false}"},
+		"the valid one": {reason: "it says everything that can be said"},
+		"the shortest one": {reason: "what works without more", edit: "/spec {environment: Production, dataClass: Ordinary, personalData: false}",
+			gets: `/spec {"dataClass": "Ordinary", "deletionPolicy": "Retain", "environment": "Production", "network": {"exposure": "None"}, "personalData": false}`},
 		"unknown field":             {reason: "a typing error must not pass", edit: "/spec/enviroment Test", want: `unknown field "spec.enviroment"`},
 		"a tenant's name":           {reason: "the tenant is the namespace, never a field", edit: "/spec/tenant lugano", want: `unknown field "spec.tenant"`},
 		"no spec":                   {reason: "nothing is not a request", edit: "/spec", want: "spec: Required value"},
@@ -29,11 +30,11 @@ func workspaceRows() map[string]row {
 		"personalData as text":      {reason: "text is no answer", edit: `/spec/personalData "true"`, want: `spec.personalData in body must be of type boolean: "string"`},
 		"displayName empty":         {reason: "the object's name is then shown", edit: `/spec/displayName ""`},
 		"access null":               {reason: "null is nothing", edit: "/spec/access null"},
-		"network null":              {reason: "null is left to the default", edit: "/spec/network null"},
+		"network null":              {reason: "null is left to the default", edit: "/spec/network null", gets: "/spec/network/exposure None"},
 		"storage null":              {reason: "null is nothing", edit: "/spec/storage null"},
 		"policy Delete":             {reason: "a deletion policy", edit: "/spec/deletionPolicy Delete"},
 		"policy Orphan":             {reason: "no deletion policy", edit: "/spec/deletionPolicy Orphan", want: `spec.deletionPolicy: Unsupported value: "Orphan"`},
-		"policy null":               {reason: "null is left to the default", edit: "/spec/deletionPolicy null"},
+		"policy null":               {reason: "null is left to the default", edit: "/spec/deletionPolicy null", gets: "/spec/deletionPolicy Retain"},
 		"exposure Consortium":       {reason: "an exposure", edit: "/spec/network/exposure Consortium"},
 		"exposure None":             {reason: "an exposure", edit: "/spec/network/exposure None\n/spec/network/hosts"},
 		"exposure World":            {reason: "no exposure", edit: "/spec/network/exposure World", want: `spec.network.exposure: Unsupported value: "World"`},
@@ -66,7 +67,7 @@ func workspaceRows() map[string]row {
 	workspaceNames(rows, creation, "/spec/network/allowFrom/0/workspace", "spec.network.allowFrom[0].workspace")
 	workspaceNames(rows, creation, "/spec/network/connectTo/0/workspace", "spec.network.connectTo[0].workspace")
 	hostnames(rows, "/spec/network/hosts/0", "spec.network.hosts[0]", "a host is a DNS name of at least two labels in lower case, without a wildcard or a trailing dot, for example id.lugano.example")
-	statusRows(rows)
+	statusRows(rows, "Sportello online")
 	workspaceStatusRows(rows)
 	return rows
 }
@@ -83,9 +84,10 @@ func workspaceNameRows(rows map[string]row) {
 
 func expiryRows(rows map[string]row) {
 	form := "spec.expiresAt in body should match '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$'"
+	since := `expiresAt is an instant since 2000, for example "2027-06-30T00:00:00Z"`
 	instant := "spec.expiresAt in body must be of type date-time"
 	for text, want := range map[string]string{
-		"2027-06-30T00:00:00Z": "", "2027-12-31T23:59:59Z": "", "2028-02-29T00:00:00Z": "", "0000-01-01T00:00:00Z": "", "9999-12-31T23:59:59Z": "",
+		"2027-06-30T00:00:00Z": "", "2027-12-31T23:59:59Z": "", "2028-02-29T00:00:00Z": "", "2000-01-01T00:00:00Z": "", "1999-12-31T23:59:59Z": since, "0000-01-01T00:00:00Z": since, "9999-12-31T23:59:59Z": "",
 		"2027-06-30t00:00:00Z": form, "2027-06-30T00:00:00z": form, "2027-06-30T00:00:00.5Z": "spec.expiresAt: Too long", "2027-06-30T00:00.5Z": form,
 		"2027-06-30T00:00:00+00:00": "spec.expiresAt: Too long", "2027-06-30": form, "2027-06-30 00:00:00Z": form, "2027-06-30T00:00:00x": form,
 		"2027-06-30T23:59:60Z": instant, "2027-06-30T24:00:00Z": instant, "2027-06-31T00:00:00Z": instant, "2027-02-29T00:00:00Z": instant, "2027-13-01T00:00:00Z": instant,
@@ -93,6 +95,7 @@ func expiryRows(rows map[string]row) {
 	} {
 		rows["expiresAt "+text] = row{reason: "one instant has one form, which Go can read", edit: put("/spec/expiresAt", text), want: want}
 	}
+	rows["expiresAt as a list"] = row{reason: "Go cannot read it, and one such object stops the List of its kind", edit: "/spec/expiresAt []", want: "spec.expiresAt: Invalid value"}
 	rows["expiresAt null"] = row{reason: "null is nothing", edit: "/spec/expiresAt null"}
 	rows["expiresAt as a number"] = row{reason: "text is text", edit: "/spec/expiresAt 1814313600", want: "spec.expiresAt in body must be of type date-time"}
 }
@@ -137,6 +140,7 @@ func egressRows(rows map[string]row) {
 		"ports twice":       {reason: "a set", edit: edits(at + "/ports [443, 443]"), want: "spec.network.egress[0].ports[1]: Duplicate value"},
 		"ports of 16":       {reason: "the upper bound", edit: put(at+"/ports", many(16, func(i int) int { return i + 1 }))},
 		"ports of 17":       {reason: "every list is bounded", edit: put(at+"/ports", many(17, func(i int) int { return i + 1 })), want: "spec.network.egress[0].ports: Too many: 17"},
+		"no protocol":       {reason: "most speak it", edit: edits(at + "/protocol"), gets: edits(at + "/protocol TCP")},
 		"protocol UDP":      {reason: "a protocol", edit: edits(at + "/protocol UDP")},
 		"protocol SCTP":     {reason: "no protocol of comuni", edit: edits(at + "/protocol SCTP"), want: `spec.network.egress[0].protocol: Unsupported value: "SCTP"`},
 		"protocol in lower": {reason: "no protocol", edit: edits(at + "/protocol tcp"), want: `spec.network.egress[0].protocol: Unsupported value: "tcp"`},

@@ -135,7 +135,8 @@ type WorkspaceSpec struct {
 	// +required
 	PersonalData *bool `json:"personalData"`
 
-	// quota is what the workspace takes of its tenant's quota. What it does not name comes from the consortium's defaults.
+	// quota is what the workspace takes of its tenant's quota, for example {requests.cpu: "2", requests.memory: 4Gi}: keys and
+	// amounts are those of a tenant's quota. What it does not name comes from the consortium's defaults.
 	// +optional
 	Quota Quota `json:"quota,omitempty"`
 
@@ -163,6 +164,7 @@ type WorkspaceSpec struct {
 	// +kubebuilder:validation:Format=date-time
 	// +kubebuilder:validation:Pattern=`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$`
 	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:XValidation:rule="self >= timestamp('2000-01-01T00:00:00Z')",message="expiresAt is an instant since 2000, for example \"2027-06-30T00:00:00Z\""
 	ExpiresAt *metav1.Time `json:"expiresAt,omitempty"`
 
 	// deletionPolicy says what becomes of the volumes when the workspace, or a volume in it, is deleted. Retain keeps

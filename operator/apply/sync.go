@@ -20,9 +20,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/sets"
-	"k8s.io/client-go/util/csaupgrade"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/broletto/broletto/api/v1alpha1"
 )
@@ -172,26 +171,84 @@ func (a *Applier) change(ctx context.Context, set Set, d desired) (repaired bool
 	if err != nil {
 		return false, err
 	}
-	if err := a.Client.Patch(ctx, live, client.RawPatch(types.ApplyPatchType, content), client.FieldOwner(FieldManager), client.ForceOwnership); err != nil {
+	err = a.Client.Patch(ctx, live, client.RawPatch(types.ApplyPatchType, content), client.FieldOwner(FieldManager), client.ForceOwnership)
+	if apierrors.IsInvalid(err) && d.Kind == "RoleBinding" { // what it refers to cannot change, and nothing is lost with it
+		err = a.replace(ctx, d, live)
+	}
+	if err != nil {
 		return false, fmt.Errorf("applying %s %s: %w", d.Kind, d.Name, err)
 	}
 	return repaired, nil
 }
 
-// takeOver makes us the owner of the fields that an apply is to remove when it does not name them: those that we wrote by
-// creation and, in kinds that are exact, those of everybody. It changes no content.
-func (a *Applier) takeOver(ctx context.Context, kind string, live client.Object) error {
-	managers := sets.New(FieldManager)
-	for _, entry := range live.GetManagedFields() {
-		if entry.Subresource == "" && !open[kind] && kind != "Namespace" && kind != "ServiceAccount" {
-			managers.Insert(entry.Manager)
-		}
+// replace makes an object anew which the one that takes its name cannot become.
+func (a *Applier) replace(ctx context.Context, d desired, live client.Object) error {
+	uid := live.GetUID()
+	if err := a.Client.Delete(ctx, live, client.Preconditions{UID: &uid}); client.IgnoreNotFound(err) != nil {
+		return err
 	}
-	patch, err := csaupgrade.UpgradeManagedFieldsPatch(live, managers, FieldManager)
-	if err != nil || patch == nil {
+	return a.create(ctx, d)
+}
+
+// takeOver makes us the owner of the fields that an apply is to remove when it does not name them: those that we wrote by
+// creation and, in kinds that are exact, those of everybody outside metadata, however they were written. It changes no content.
+func (a *Applier) takeOver(ctx context.Context, kind string, live client.Object) error {
+	entries, err := ownership(live.GetManagedFields(), !open[kind] && kind != "Namespace" && kind != "ServiceAccount")
+	if err != nil || entries == nil {
+		return err
+	}
+	patch, err := json.Marshal([]map[string]any{
+		{"op": "replace", "path": "/metadata/managedFields", "value": entries},
+		{"op": "replace", "path": "/metadata/resourceVersion", "value": live.GetResourceVersion()}, // else a conflict
+	})
+	if err != nil {
 		return err
 	}
 	return a.Client.Patch(ctx, live.DeepCopyObject().(client.Object), client.RawPatch(types.JSONPatchType, patch))
+}
+
+// ownership is what the managed fields are to be, nil when they are so already. Subresources are their writers'.
+func ownership(entries []metav1.ManagedFieldsEntry, exact bool) (out []metav1.ManagedFieldsEntry, err error) {
+	ours, metadata := fieldpath.NewSet(), fieldpath.NewSet(fieldpath.MakePathOrDie("metadata"))
+	applied, taken := metav1.ManagedFieldsEntry{Manager: FieldManager, Operation: metav1.ManagedFieldsOperationApply, FieldsType: "FieldsV1"}, false
+	for _, entry := range entries {
+		fields, content := &fieldpath.Set{}, &fieldpath.Set{}
+		if err := fields.FromJSON(entry.FieldsV1.GetRawReader()); err != nil {
+			return nil, fmt.Errorf("reading the fields of %s: %w", entry.Manager, err)
+		}
+		switch {
+		case entry.Subresource != "":
+		case entry.Manager == FieldManager:
+			content = fields
+			taken = taken || entry.Operation != metav1.ManagedFieldsOperationApply
+		case exact:
+			content = fields.RecursiveDifference(metadata)
+			taken = taken || !content.Empty()
+		}
+		if !content.Empty() {
+			ours, applied.APIVersion, applied.Time = ours.Union(content), entry.APIVersion, entry.Time
+			fields = fields.Difference(content)
+		}
+		if !fields.Empty() {
+			entry.FieldsV1, err = encoded(fields)
+			out = append(out, entry)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if !taken {
+		return nil, nil
+	}
+	applied.FieldsV1, err = encoded(ours)
+	return append(out, applied), err
+}
+
+func encoded(fields *fieldpath.Set) (*metav1.FieldsV1, error) {
+	text, err := fields.ToJSON()
+	out := &metav1.FieldsV1{}
+	out.SetRawBytes(text)
+	return out, err
 }
 
 // Remove deletes the root of a set, and with it everything in it, and tells whether it is gone. A root that is not ours is none.

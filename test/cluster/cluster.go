@@ -13,11 +13,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/hack/kube"
@@ -31,7 +33,10 @@ var plane *embedded.Cluster
 
 // Run starts the control plane, runs the tests of the package, stops it and exits. When a test panics or calls os.Exit,
 // the kernel ends the control plane with the test binary; only its temporary folder is then left.
-func Run(m *testing.M) { os.Exit(run(m)) }
+func Run(m *testing.M) {
+	log.SetLogger(logr.Discard()) // has no effect in a package that has set one before
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) (code int) {
 	ctx, cancel := context.WithTimeout(context.Background(), startup)

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
+	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -17,9 +17,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/hack/kube"
-	"github.com/broletto/broletto/operator/apply"
 	"github.com/broletto/broletto/operator/embedded"
 	"github.com/broletto/broletto/operator/manager"
 )
@@ -149,7 +147,8 @@ func (b *bench) start(ctx context.Context) (p *process, asked []kube.AuditEvent,
 	}
 	ctx, cancel := p.guard(ctx)
 	defer cancel()
-	asked, err = b.quiet(ctx, mark, still, isOperator, isWork)
+	asked, err = b.quiet(ctx, mark, isWork)
+	asked = only(asked, isOperator)
 	if err == nil && !works(asked) {
 		err = fmt.Errorf("the operator holds no lease or watches no workspaces\n%s", p.tail())
 	}
@@ -172,7 +171,7 @@ func works(asked []kube.AuditEvent) bool {
 // of it: the plain client writes the same for every tenant.
 func (b *bench) warmUp(ctx context.Context) (*template, error) {
 	b.say("warming up with one tenant")
-	c, err := newCrowd("warm", 1, b.workspaces)
+	c, err := newCrowd("warm", 900000, 1, b.workspaces)
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +190,7 @@ func (b *bench) warmUp(ctx context.Context) (*template, error) {
 
 // plainPhase runs the plain client once and, if Broletto is still to come, takes away what it wrote: the operator would look at it.
 func (b *bench) plainPhase(ctx context.Context, r *report, model *template, at int) error {
-	c, err := newCrowd(fmt.Sprintf("pln%d", at), b.tenants, b.workspaces)
+	c, err := newCrowd(fmt.Sprintf("pln%d", at), 0, b.tenants, b.workspaces)
 	if err != nil {
 		return err
 	}
@@ -206,7 +205,7 @@ func (b *bench) plainPhase(ctx context.Context, r *report, model *template, at i
 		return fmt.Errorf("the plain client: %w", err)
 	}
 	used := spent(before, cpu())
-	events, err := b.since(mark, everything)
+	events, err := b.since(mark)
 	if err != nil {
 		return err
 	}
@@ -223,7 +222,7 @@ func (b *bench) calm(ctx context.Context) (mark int64, err error) {
 	if mark, err = b.mark(); err != nil {
 		return 0, err
 	}
-	if _, err := b.quiet(ctx, mark, still, isWrite, isWrite); err != nil {
+	if _, err := b.quiet(ctx, mark, isWrite); err != nil {
 		return 0, err
 	}
 	return b.mark()

@@ -18,6 +18,7 @@ import (
 // crowd is a consortium with its tenants, all alike but for their names: those of the Varese sample, multiplied.
 type crowd struct {
 	name                string // of the consortium, and the beginning of the tenants'
+	codes               int    // the first tenant's statistical code
 	tenants, workspaces int
 
 	consortium *v1alpha1.Consortium
@@ -25,9 +26,9 @@ type crowd struct {
 	workspace  *v1alpha1.Workspace
 }
 
-func newCrowd(name string, tenants, workspaces int) (*crowd, error) {
+func newCrowd(name string, codes, tenants, workspaces int) (*crowd, error) {
 	c := &crowd{
-		name: name, tenants: tenants, workspaces: workspaces,
+		name: name, codes: codes, tenants: tenants, workspaces: workspaces,
 		consortium: &v1alpha1.Consortium{}, tenant: &v1alpha1.Tenant{}, workspace: &v1alpha1.Workspace{},
 	}
 	for file, into := range map[string]client.Object{
@@ -62,7 +63,7 @@ func (c *crowd) newTenant(i int) *v1alpha1.Tenant {
 	t := c.tenant.DeepCopy()
 	t.Name = c.tenantName(i)
 	t.Spec.Consortium = c.name
-	t.Spec.Codes = v1alpha1.Codes{ISTAT: fmt.Sprintf("%06d", i), IPA: fmt.Sprintf("c_%s_%04d", c.name, i)}
+	t.Spec.Codes = v1alpha1.Codes{ISTAT: fmt.Sprintf("%06d", c.codes+i), IPA: fmt.Sprintf("c_%s_%04d", c.name, i)}
 	t.Spec.Administrators = []v1alpha1.Subject{{Kind: v1alpha1.SubjectGroup, Name: t.Name + ":ced"}}
 	t.Spec.Domains = []v1alpha1.Hostname{v1alpha1.Hostname(t.Name + ".va.example")}
 	t.Spec.Quota = v1alpha1.Quota{}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -143,29 +142,41 @@ func (b *bench) mark() (offset int64, err error) {
 	return offset, err
 }
 
-// since are the requests after a mark, the operator's events of the cluster's own housekeeping included.
-func (b *bench) since(mark int64, wanted func(kube.AuditEvent) bool) ([]kube.AuditEvent, error) {
+// since are the requests after a mark.
+func (b *bench) since(mark int64) ([]kube.AuditEvent, error) {
 	events, _, err := kube.ReadAudit(b.cluster.AuditLog(), mark)
-	return slices.DeleteFunc(events, func(e kube.AuditEvent) bool { return !wanted(e) }), err
+	return events, err
 }
 
-// quiet waits until none of the wanted requests has come in for span, and returns those since the mark.
-func (b *bench) quiet(ctx context.Context, mark int64, span time.Duration, wanted func(kube.AuditEvent) bool) ([]kube.AuditEvent, error) {
+func only(events []kube.AuditEvent, wanted func(kube.AuditEvent) bool) (out []kube.AuditEvent) {
+	for _, e := range events {
+		if wanted(e) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// quiet waits until nothing that counts as noise has been asked for a while, and returns all requests since the mark.
+func (b *bench) quiet(ctx context.Context, mark int64, noise func(kube.AuditEvent) bool) ([]kube.AuditEvent, error) {
+	ctx, stop := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not quiet within %s", patience))
+	defer stop()
 	begun := time.Now()
 	for {
-		events, err := b.since(mark, wanted)
+		events, err := b.since(mark)
 		if err != nil {
 			return nil, err
 		}
-		if time.Since(latest(begun, events)) >= span {
+		if time.Since(latest(begun, only(events, noise))) >= still {
 			return events, nil
 		}
 		if err := pause(ctx, 200*time.Millisecond); err != nil {
-			return nil, fmt.Errorf("waiting for the cluster to be quiet: %w; still asked for: %v", err, slices.Sorted(maps.Keys(latestKinds(events))))
+			return nil, err
 		}
 	}
 }
 
+// latest is the time of the last request, or begun if there is none after it.
 func latest(begun time.Time, events []kube.AuditEvent) time.Time {
 	for _, e := range events {
 		if e.Time.After(begun) {
@@ -173,14 +184,6 @@ func latest(begun time.Time, events []kube.AuditEvent) time.Time {
 		}
 	}
 	return begun
-}
-
-func latestKinds(events []kube.AuditEvent) map[string]int {
-	kinds := map[string]int{}
-	for _, e := range events[max(0, len(events)-20):] {
-		kinds[e.Verb+" "+resourceOf(e)]++
-	}
-	return kinds
 }
 
 func pause(ctx context.Context, d time.Duration) error {

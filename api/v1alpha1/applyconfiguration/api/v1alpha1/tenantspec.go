@@ -39,7 +39,10 @@ type TenantSpecApplyConfiguration struct {
 	Domains []apiv1alpha1.Hostname `json:"domains,omitempty"`
 	// dataClasses are the data classes that the tenant may host. Default: Ordinary.
 	DataClasses []apiv1alpha1.DataClass `json:"dataClasses,omitempty"`
-	// quota is all that the tenant's workspaces may hold together. What it does not name is not granted.
+	// quota is all that the tenant's workspaces may hold together: requests.cpu, requests.memory, limits.cpu, limits.memory,
+	// requests.storage and pods, and what else of requests.ephemeral-storage, limits.ephemeral-storage, services.loadbalancers
+	// and services.nodeports is granted: what it does not name is not. Amounts are such as "500m", 4Gi or "20", at most 1Pi;
+	// memory and storage are 0 or at least 1Mi; requests are at most limits.
 	Quota *apiv1alpha1.Quota `json:"quota,omitempty"`
 	// storageClasses are the storage classes that the tenant may use; the first is its default.
 	StorageClasses []StorageClassApplyConfiguration `json:"storageClasses,omitempty"`

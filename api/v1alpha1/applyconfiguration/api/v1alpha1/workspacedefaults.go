@@ -11,7 +11,7 @@ import (
 //
 // WorkspaceDefaults is what a Workspace gets when it says nothing.
 type WorkspaceDefaultsApplyConfiguration struct {
-	// quota is granted to a workspace that asks for none.
+	// quota is granted to a workspace that asks for none. Keys and amounts are those of a tenant's quota.
 	Quota *apiv1alpha1.Quota `json:"quota,omitempty"`
 	// podSecurity is the Pod Security Standard of workspaces.
 	PodSecurity *apiv1alpha1.PodSecurity `json:"podSecurity,omitempty"`

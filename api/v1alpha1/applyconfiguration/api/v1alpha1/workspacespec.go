@@ -22,7 +22,8 @@ type WorkspaceSpecApplyConfiguration struct {
 	DataClass *apiv1alpha1.DataClass `json:"dataClass,omitempty"`
 	// personalData says whether personal data are processed here.
 	PersonalData *bool `json:"personalData,omitempty"`
-	// quota is what the workspace takes of its tenant's quota. What it does not name comes from the consortium's defaults.
+	// quota is what the workspace takes of its tenant's quota, for example {requests.cpu: "2", requests.memory: 4Gi}: keys and
+	// amounts are those of a tenant's quota. What it does not name comes from the consortium's defaults.
 	Quota *apiv1alpha1.Quota `json:"quota,omitempty"`
 	// access gives people and pipelines rights in this workspace, beside the tenant's administrators and viewers.
 	Access []AccessApplyConfiguration `json:"access,omitempty"`

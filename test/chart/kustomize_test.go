@@ -1,0 +1,109 @@
+package chart
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+)
+
+func build(t *testing.T, folder string) string {
+	t.Helper()
+	objects, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), repository+"/config/"+folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := objects.AsYaml()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// What only one of the two ways to install has, and should.
+var (
+	// Helm makes the namespace, or somebody did before.
+	onlyKustomize = []string{"Namespace " + system}
+	// Helm finds its objects by the one, and people by the other.
+	onlyChartLabels = []string{"app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "app.kubernetes.io/version", "helm.sh/chart"}
+	// Nothing but Helm deletes a definition because it is no longer in a release.
+	onlyChartAnnotations = []string{"helm.sh/resource-policy"}
+)
+
+func TestKustomizeAndChartInstallTheSame(t *testing.T) {
+	for name, test := range map[string]struct {
+		folders []string
+		values  map[string]any
+	}{
+		"Default":    {folders: []string{"default"}},
+		"Monitored":  {folders: []string{"default", "prometheus"}, values: map[string]any{"metrics": map[string]any{"serviceMonitor": map[string]any{"enabled": true}}}},
+		"Definition": {folders: []string{"default"}, values: map[string]any{"crd": map[string]any{"keep": false}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := map[string]map[string]any{}
+			for _, folder := range test.folders {
+				for _, o := range objects(t, build(t, folder)) {
+					want[identity(o)] = o.Object
+				}
+			}
+			for _, id := range onlyKustomize {
+				delete(want, id)
+			}
+			got := map[string]map[string]any{}
+			for _, o := range objects(t, render(t, system, test.values).manifest()) {
+				strip(o)
+				got[identity(o)] = o.Object
+			}
+			if diff := cmp.Diff(slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(got))); diff != "" {
+				t.Fatalf("kustomize (-) and chart (+) install other objects:\n%s", diff)
+			}
+			for id := range want {
+				diff := cmp.Diff(want[id], got[id])
+				if strings.HasPrefix(id, "CustomResourceDefinition ") && diff != "" {
+					diff = "run 'make generate'" // the whole would be thousands of lines
+				}
+				if diff != "" {
+					t.Errorf("%s: kustomize (-) and chart (+) differ:\n%s", id, diff)
+				}
+			}
+		})
+	}
+}
+
+// kubectl apply -k sends objects in the order in which they come, and stops for none that is too early.
+func TestNamespaceComesFirst(t *testing.T) {
+	there := false
+	for _, o := range objects(t, build(t, "default")) {
+		if o.GetKind() == "Namespace" {
+			there = true
+		}
+		if o.GetNamespace() != "" && !there {
+			t.Errorf("%s comes before its namespace", identity(o))
+		}
+	}
+}
+
+func strip(o *unstructured.Unstructured) {
+	for _, label := range onlyChartLabels {
+		unstructured.RemoveNestedField(o.Object, "metadata", "labels", label)
+	}
+	for _, annotation := range onlyChartAnnotations {
+		unstructured.RemoveNestedField(o.Object, "metadata", "annotations", annotation)
+	}
+}
+
+// The samples are applied by folder, too.
+func TestSamplesBuild(t *testing.T) {
+	kinds := map[string]int{}
+	for _, o := range objects(t, build(t, "samples")) {
+		kinds[o.GetKind()]++
+	}
+	if kinds["Consortium"] != 2 || kinds["Tenant"] < 2 || kinds["Workspace"] < 2 {
+		t.Errorf("config/samples builds to %v, want two consortia with tenants and workspaces", kinds)
+	}
+}

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/broletto/broletto/hack/kube"
+)
+
+// report is what -json writes; docs/benchmark.md explains its fields.
+type report struct {
+	Tenants    int      `json:"tenants"`
+	Workspaces int      `json:"workspaces"` // of all tenants
+	Writers    int      `json:"writers"`
+	Order      string   `json:"order"`
+	Env        []string `json:"env,omitempty"`
+	Cores      int      `json:"cores"`
+
+	Plain    []plainReport  `json:"plain"`
+	Broletto brolettoReport `json:"broletto"`
+	Ratio    float64        `json:"ratio"` // Broletto's seconds by the median of the plain client's
+
+	Requests requestReport `json:"requests"`
+	Rest     restReport    `json:"rest"`
+	Restart  restartReport `json:"restart"`
+	Memory   memoryReport  `json:"memory"`
+	Goals    []goal        `json:"goals"`
+}
+
+// plainReport is one run of the plain client.
+type plainReport struct {
+	Seconds  float64            `json:"seconds"`
+	Objects  int                `json:"objects"`
+	Patched  int64              `json:"patched"` // default service accounts that were there first
+	CPU      map[string]float64 `json:"cpuSeconds"`
+	Requests map[string]int     `json:"requests"` // by who asked
+}
+
+// brolettoReport is Broletto's work, from the first manifest written to the last object Ready.
+type brolettoReport struct {
+	Seconds        float64            `json:"seconds"`
+	TenantsSeconds float64            `json:"tenantsSeconds"` // until the last tenant was Ready
+	WaitMedian     float64            `json:"waitMedianSeconds"`
+	WaitP95        float64            `json:"waitP95Seconds"`
+	Objects        int                `json:"objects"` // manifests included
+	CPU            map[string]float64 `json:"cpuSeconds"`
+	Requests       map[string]int     `json:"requests"` // by who asked
+	Reconciles     map[string]float64 `json:"reconciles"`
+	CacheWaits     float64            `json:"cacheWaits"` // reads of the cache that looked whether it has the operator's own writes
+	CacheSeconds   float64            `json:"cacheWaitSeconds"`
+}
+
+// requestReport is what the operator asked for until it had nothing left to do.
+type requestReport struct {
+	traffic
+	PerWorkspace    float64 `json:"perWorkspace"`    // all requests, by the number of workspaces
+	Objects         float64 `json:"objects"`         // of a workspace, on average, its namespace included
+	Own             float64 `json:"own"`             // mutating requests for a workspace, on average
+	Ledger          float64 `json:"ledger"`          // a workspace's share of the writes of its tenant's ledger, on average
+	Each            float64 `json:"mutatingEach"`    // own and share
+	WorstExtra      float64 `json:"worstExtra"`      // most that one workspace's own and share exceed its objects
+	TenantMutating  float64 `json:"tenantMutating"`  // for a tenant, ledger apart, on average
+	TenantObjects   float64 `json:"tenantObjects"`   // of a home, on average
+	PerNamespace    float64 `json:"perNamespace"`    // all requests, by the number of namespaces
+	LedgerPerTenant float64 `json:"ledgerPerTenant"` // writes of a ledger, on average
+}
+
+type restReport struct {
+	Seconds float64 `json:"seconds"`
+	traffic
+}
+
+type restartReport struct {
+	StopSeconds  float64 `json:"stopSeconds"`
+	QuietSeconds float64 `json:"quietSeconds"` // from the start of the process to its last request
+	traffic
+}
+
+// memoryReport is the operator's resident memory in bytes; 0: this system does not tell.
+type memoryReport struct {
+	Peak        int64 `json:"peak"`
+	AtRest      int64 `json:"atRest"`
+	RestartPeak int64 `json:"restartPeak"`
+}
+
+// goal is a figure that we want, and whether it came out.
+type goal struct {
+	Name     string  `json:"name"`
+	Limit    float64 `json:"limit"`
+	Measured float64 `json:"measured"`
+	Met      bool    `json:"met"`
+}
+
+func newReport(o options) *report {
+	return &report{
+		Tenants: o.tenants, Workspaces: o.tenants * o.workspaces, Writers: o.writers, Order: o.order, Env: o.env, Cores: runtime.NumCPU(),
+	}
+}
+
+func (r *report) addPlain(run plainRun, used map[string]float64, events []kube.AuditEvent) {
+	r.Plain = append(r.Plain, plainReport{
+		Seconds: run.total.Seconds(), Objects: run.objects, Patched: run.patched, CPU: used, Requests: who(events),
+	})
+}
+
+func (r *report) addHosting(h hosting, used map[string]float64, events []kube.AuditEvent) {
+	r.Broletto.Seconds, r.Broletto.TenantsSeconds = h.total.Seconds(), h.tenants.Seconds()
+	r.Broletto.WaitMedian, r.Broletto.WaitP95 = quantile(h.waits, 50).Seconds(), quantile(h.waits, 95).Seconds()
+	r.Broletto.CPU, r.Broletto.Requests = used, who(events)
+}
+
+func (r *report) addSamples(s map[string]float64) {
+	r.Broletto.Reconciles = map[string]float64{}
+	for name, n := range s {
+		if controller, found := strings.CutPrefix(name, "controller_runtime_reconcile_total/"); found {
+			r.Broletto.Reconciles[controller] = n
+		}
+	}
+	r.Broletto.CacheWaits = s["controller_runtime_client_consistency_wait_duration_seconds_count"]
+	r.Broletto.CacheSeconds = s["controller_runtime_client_consistency_wait_duration_seconds_sum"]
+}
+
+// addRequests attributes the operator's requests; made is the number of objects of each namespace.
+func (r *report) addRequests(events []kube.AuditEvent, made map[string]int) {
+	w := attribute(events)
+	q := requestReport{traffic: count(events), WorstExtra: -1}
+	perTenant := r.Workspaces / r.Tenants
+	for namespace, objects := range made {
+		tenant, _, isWorkspace := strings.Cut(namespace, "--")
+		// A tenant's first status is its own; every later one is the ledger's.
+		ledger := float64(max(0, w.ledger[tenant]-1))
+		if !isWorkspace {
+			q.TenantObjects += float64(objects) / float64(r.Tenants)
+			q.TenantMutating += (float64(w.tenant[namespace]) - ledger) / float64(r.Tenants)
+			q.LedgerPerTenant += ledger / float64(r.Tenants)
+			r.Broletto.Objects += 1 + objects
+			continue
+		}
+		share := ledger / float64(perTenant)
+		q.Objects += float64(objects) / float64(r.Workspaces)
+		q.Own += float64(w.workspace[namespace]) / float64(r.Workspaces)
+		q.Ledger += share / float64(r.Workspaces)
+		q.WorstExtra = max(q.WorstExtra, float64(w.workspace[namespace]-objects)+share)
+		r.Broletto.Objects += 1 + objects
+	}
+	r.Broletto.Objects++ // the consortium
+	q.Each = q.Own + q.Ledger
+	q.PerWorkspace = float64(q.Requests) / float64(r.Workspaces)
+	q.PerNamespace = float64(q.Requests) / float64(len(made))
+	r.Requests = q
+}
+
+// conclude compares the figures with each other and with the goals. It fails when the plain client wrote other objects.
+func (r *report) conclude() error {
+	var seconds []time.Duration
+	for _, p := range r.Plain {
+		if p.Objects != r.Broletto.Objects {
+			return fmt.Errorf("the plain client wrote %d objects, Broletto %d: they cannot be compared", p.Objects, r.Broletto.Objects)
+		}
+		seconds = append(seconds, time.Duration(p.Seconds*float64(time.Second)))
+	}
+	slices.Sort(seconds)
+	r.Ratio = r.Broletto.Seconds / quantile(seconds, 50).Seconds()
+	r.Goals = []goal{
+		atMost("time ratio", 2.0, r.Ratio),
+		atMost("time ratio, where we want to be", 1.3, r.Ratio),
+		atMost("mutating requests of any workspace beyond its objects", 3, r.Requests.WorstExtra),
+		atMost("mutating requests at rest", 0, float64(r.Rest.Mutating)),
+		atMost("mutating requests at a restart", 0, float64(r.Restart.Mutating)),
+		atMost("peak memory, MiB", 64+float64(r.Workspaces)*60/1024, mebibytes(max(r.Memory.Peak, r.Memory.RestartPeak))),
+	}
+	return nil
+}
+
+func atMost(name string, limit, measured float64) goal {
+	return goal{Name: name, Limit: limit, Measured: measured, Met: measured <= limit}
+}
+
+func mebibytes(bytes int64) float64 { return float64(bytes) / (1 << 20) }
+
+// quantile of sorted durations; between two it takes the mean at 50 and the upper one elsewhere.
+func quantile(sorted []time.Duration, percent int) time.Duration {
+	n := len(sorted)
+	if n == 0 {
+		return 0
+	}
+	if percent == 50 && n%2 == 0 {
+		return (sorted[n/2-1] + sorted[n/2]) / 2
+	}
+	return sorted[min(n-1, n*percent/100)]
+}
+
+// spent is what was added between two readings.
+func spent(before, after map[string]float64) map[string]float64 {
+	out := map[string]float64{}
+	for name, value := range after {
+		out[name] = value - cmp.Or(before[name], 0)
+	}
+	return out
+}

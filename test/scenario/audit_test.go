@@ -1,0 +1,136 @@
+package scenario
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/broletto/broletto/hack/kube"
+	"github.com/broletto/broletto/operator/embedded"
+	"github.com/broletto/broletto/test/cluster"
+)
+
+// operatorUser is the service account of every operator process; its tokens tell the processes apart.
+const operatorUser = "system:serviceaccount:" + embedded.Namespace + ":broletto-operator"
+
+// request is one request to the API server, and the token that it came with.
+type request struct {
+	kube.AuditEvent
+	credential string
+}
+
+func (r request) String() string {
+	return fmt.Sprintf("%s %s %s/%s %s/%s: %d", r.Time.Format("15:04:05.000"), r.Verb, r.Group, r.Resource+"/"+r.Subresource, r.Namespace, r.Name, r.Code)
+}
+
+// window is what happened since it was opened.
+type window struct{ from int64 }
+
+func open(t testing.TB) window {
+	t.Helper()
+	info, err := os.Stat(cluster.Plane().AuditLog())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return window{info.Size()}
+}
+
+// requests are those of everybody that were answered until now.
+func (w window) requests(t testing.TB) []request {
+	t.Helper()
+	log := cluster.Plane().AuditLog()
+	events, to, err := kube.ReadAudit(log, w.from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	credentials, err := credentials(log, w.from, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(credentials) != len(events) {
+		t.Fatalf("%d lines in the audit log make %d requests", len(credentials), len(events))
+	}
+	out := make([]request, len(events))
+	for i, e := range events {
+		out[i] = request{e, credentials[i]}
+	}
+	return out
+}
+
+// credentials reads which token each line of the audit log speaks of.
+func credentials(log string, from, to int64) (out []string, err error) {
+	f, err := os.Open(log)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	text := make([]byte, to-from)
+	if _, err := f.ReadAt(text, from); err != nil {
+		return nil, err
+	}
+	for line := range bytes.Lines(text) {
+		var event struct {
+			User struct {
+				Extra map[string][]string `json:"extra"`
+			} `json:"user"`
+		}
+		if err := json.Unmarshal(line, &event); err != nil {
+			return nil, err
+		}
+		out = append(out, strings.Join(event.User.Extra["authentication.kubernetes.io/credential-id"], " "))
+	}
+	return out, nil
+}
+
+// byOperator are the requests of operator processes.
+func byOperator(requests []request) []request {
+	return slices.DeleteFunc(requests, func(r request) bool { return r.User != operatorUser })
+}
+
+// writes are the changes that operators asked for, but for those of the lease.
+func (w window) writes(t testing.TB) []request {
+	t.Helper()
+	return slices.DeleteFunc(byOperator(w.requests(t)), func(r request) bool { return !r.Mutating() || r.Resource == "leases" })
+}
+
+// wantNoWrites fails the test with the requests that should not have been.
+func (w window) wantNoWrites(t testing.TB, when string) {
+	t.Helper()
+	if writes := w.writes(t); len(writes) > 0 {
+		t.Errorf("%s the operator sent %d mutating requests, want none:\n%s", when, len(writes), lines(writes))
+	}
+}
+
+func lines[T fmt.Stringer](all []T) string {
+	var b strings.Builder
+	for i, one := range all {
+		if i == 20 {
+			fmt.Fprintf(&b, "  and %d more\n", len(all)-i)
+			break
+		}
+		fmt.Fprintln(&b, " ", one)
+	}
+	return b.String()
+}
+
+// awaitQuiet waits until operators have not written for a while.
+func awaitQuiet(t testing.TB, d time.Duration) {
+	t.Helper()
+	w, since := open(t), time.Now()
+	cluster.Eventually(t, long, "the operator is quiet", func() error {
+		now := open(t)
+		if writes := w.writes(t); len(writes) > 0 {
+			w, since = now, time.Now()
+			return fmt.Errorf("it wrote just now:\n%s", lines(writes))
+		}
+		if rest := d - time.Since(since); rest > 0 {
+			return fmt.Errorf("%s to go", rest)
+		}
+		return nil
+	})
+}
