@@ -8,6 +8,7 @@ import (
 	"maps"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -39,6 +40,11 @@ type Ref struct{ Kind, APIVersion, Name string }
 
 // String is the text of the reference, which parseRef reads.
 func (r Ref) String() string { return r.Kind + "/" + r.APIVersion + "/" + r.Name }
+
+// In refers to the object in its namespace. An event that is related to one object is not counted as one about another.
+func (r Ref) In(namespace string) *corev1.ObjectReference {
+	return &corev1.ObjectReference{APIVersion: r.APIVersion, Kind: r.Kind, Namespace: namespace, Name: r.Name}
+}
 
 func (r Ref) gvk() schema.GroupVersionKind {
 	return schema.FromAPIVersionAndKind(r.APIVersion, r.Kind)

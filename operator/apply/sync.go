@@ -35,6 +35,18 @@ type Set struct {
 	Owner   types.UID
 	Root    Object
 	Objects []Object
+
+	// Made and Unfinished are what the owner says of the time before: that the root stood, and that objects may never have. They tell
+	// what somebody deleted from what is only late.
+	Made, Unfinished bool
+}
+
+// missed tells whether an object that is not there was there before.
+func (s Set) missed(ref Ref, recorded []Ref) bool {
+	if ref == Reference(s.Root) {
+		return s.Made
+	}
+	return !s.Unfinished && slices.Contains(recorded, ref)
 }
 
 // Foreign says that an object which we would have to make exists already and is not ours. Nothing was written.
@@ -121,15 +133,21 @@ func (a *Applier) ensure(ctx context.Context, set Set, o Object, notes map[strin
 	if live == nil {
 		err = a.create(ctx, d)
 		if err == nil {
-			return slices.Contains(recorded, d.Ref), nil
+			return set.missed(d.Ref, recorded), nil
 		}
-		if !apierrors.IsAlreadyExists(err) {
+		if !apierrors.IsAlreadyExists(err) && !a.exists(ctx, d) {
 			return false, fmt.Errorf("creating %s %s: %w", d.Kind, d.Name, err)
 		}
 	} else if same, err := equal(d, live); err != nil || (same && live.GetDeletionTimestamp().IsZero()) {
 		return false, err
 	}
 	return a.change(ctx, set, d)
+}
+
+// exists tells whether an object is there that is not in our cache. A quota refuses its creation before anybody looks at its name.
+func (a *Applier) exists(ctx context.Context, d desired) bool {
+	o, err := a.typed(d.Ref)
+	return err == nil && a.Live.Get(ctx, client.ObjectKey{Namespace: d.namespace, Name: d.Name}, o) == nil
 }
 
 // create sends a plain creation: half the cost of an apply, and it cannot adopt what is not ours.

@@ -28,7 +28,11 @@ func (c *Claims) Grant(t *v1alpha1.Tenant, others []v1alpha1.Tenant) (held []str
 	c.learn(others)
 	wanted := claimsOf(t)
 	for _, claim := range wanted {
-		if rival, found := c.rival(t.Name, claim); found {
+		rival, found := c.rival(t.Name, claim)
+		if !found {
+			rival, found = c.elder(t, claim, others)
+		}
+		if found {
 			rivals = append(rivals, rival)
 			continue
 		}
@@ -77,6 +81,25 @@ func (c *Claims) rival(tenant, claim string) (Rival, bool) {
 		return Rival{}, false
 	}
 	return slices.MinFunc(found, func(a, b Rival) int { return strings.Compare(a.Held, b.Held) }), true
+}
+
+// elder finds an older tenant that wants what nobody holds: it comes first, whoever of the two is looked at first.
+func (c *Claims) elder(t *v1alpha1.Tenant, claim string, others []v1alpha1.Tenant) (Rival, bool) {
+	for i := range others {
+		other := &others[i]
+		if age := other.CreationTimestamp.Compare(t.CreationTimestamp.Time); age > 0 || (age == 0 && other.Name >= t.Name) {
+			continue
+		}
+		for _, wanted := range claimsOf(other) {
+			if !overlap(wanted, claim) {
+				continue
+			}
+			if _, barred := c.rival(other.Name, wanted); !barred {
+				return Rival{Claim: claim, Held: wanted, Tenant: other.Name}, true
+			}
+		}
+	}
+	return Rival{}, false
 }
 
 func overlap(a, b string) bool {

@@ -120,15 +120,17 @@ func (r *Reconciler) workspaces(ctx context.Context, t *v1alpha1.Tenant) ([]v1al
 	return list.Items, nil
 }
 
-// home makes the home of a sound tenant, takes the rights of one whose membership is over, and leaves all others as they are.
+// home makes the home of a sound tenant, takes the rights of one that is no member, whatever else is wrong with it, and leaves all
+// others as they are.
 func (r *Reconciler) home(ctx context.Context, t *v1alpha1.Tenant, seen facts, verdict error) error {
-	ended := isEnded(verdict)
-	if verdict != nil && (!ended || seen.namespace == nil) {
+	if verdict != nil && !seen.expelled(t) {
 		return verdict
 	}
-	drifted, err := r.Apply.Sync(ctx, Desired(t, !ended))
+	set := Desired(t, verdict == nil)
+	set.Made, set.Unfinished = t.Status.Namespace != "", !condition.True(t, v1alpha1.ConditionReady)
+	drifted, err := r.Apply.Sync(ctx, set)
 	for _, ref := range drifted {
-		r.Events.Eventf(t, nil, corev1.EventTypeWarning, "DriftRepaired", "Repair", "%s %s in %s was changed or deleted; it is as it should be again", ref.Kind, ref.Name, t.Name)
+		r.Events.Eventf(t, ref.In(t.Name), corev1.EventTypeWarning, "DriftRepaired", "Repair", "%s %s in %s was changed or deleted; it is as it should be again", ref.Kind, ref.Name, t.Name)
 	}
 	if err != nil {
 		return explained(err)
@@ -140,9 +142,9 @@ func (r *Reconciler) home(ctx context.Context, t *v1alpha1.Tenant, seen facts, v
 	return r.counted(ctx, t)
 }
 
-func isEnded(verdict error) bool {
-	var stall *outcome.Stall
-	return errors.As(verdict, &stall) && stall.Reason == v1alpha1.ReasonMembershipEnded
+// expelled tells whether the tenant has a home and is no member today.
+func (f facts) expelled(t *v1alpha1.Tenant) bool {
+	return f.consortium != nil && !f.membership.active && f.namespace != nil && f.namespace.Labels[v1alpha1.LabelOwner] == string(t.UID)
 }
 
 // counted waits until the home's quota lets workspaces be written.

@@ -128,7 +128,7 @@ func (r *Reconciler) observe(ctx context.Context, w *v1alpha1.Workspace) (facts,
 		return seen, fmt.Errorf("reading consortium %s: %w", tenant.Spec.Consortium, err)
 	}
 	seen.Tenant, seen.Consortium = tenant, consortium
-	seen.Member = !ended(tenant)
+	seen.Member = member(tenant)
 	seen.Suspended = !seen.Member || expired(w, r.Now())
 	for i := range tenant.Status.Allocations {
 		if tenant.Status.Allocations[i].UID == w.UID {
@@ -176,9 +176,9 @@ func (r *Reconciler) observeClaims(ctx context.Context, w *v1alpha1.Workspace, s
 	return nil
 }
 
-func ended(t *v1alpha1.Tenant) bool {
-	c := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionMember)
-	return c != nil && c.Reason == v1alpha1.ReasonMembershipEnded
+// member tells whether the tenant is one today, as its status says; one that nobody looked at yet has nothing to lose.
+func member(t *v1alpha1.Tenant) bool {
+	return !meta.IsStatusConditionFalse(t.Status.Conditions, v1alpha1.ConditionMember)
 }
 
 func expired(w *v1alpha1.Workspace, now time.Time) bool {
@@ -195,9 +195,11 @@ func tenantVerdict(t *v1alpha1.Tenant) error {
 }
 
 func (r *Reconciler) sync(ctx context.Context, w *v1alpha1.Workspace, c Context) error {
-	drifted, err := r.Apply.Sync(ctx, Desired(w, c))
+	set := Desired(w, c)
+	set.Made, set.Unfinished = w.Status.Namespace != "", !condition.True(w, v1alpha1.ConditionReady)
+	drifted, err := r.Apply.Sync(ctx, set)
 	for _, ref := range drifted {
-		r.Events.Eventf(w, nil, corev1.EventTypeWarning, "DriftRepaired", "Repair",
+		r.Events.Eventf(w, ref.In(w.TargetNamespace()), corev1.EventTypeWarning, "DriftRepaired", "Repair",
 			"%s %s in %s was changed or deleted; it is as it should be again", ref.Kind, ref.Name, w.TargetNamespace())
 	}
 	return explained(err, w.TargetNamespace())

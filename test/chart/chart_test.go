@@ -63,7 +63,7 @@ func render(t *testing.T, namespace string, values map[string]any) rendered {
 	if err != nil {
 		t.Fatal(err)
 	}
-	texts, err := engine.Engine{Strict: true}.Render(chart, all)
+	texts, err := engine.Engine{Strict: true}.RenderWithContext(t.Context(), chart, all)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func abridged(t *testing.T, manifest string) string {
 func golden(t *testing.T, path, got string) {
 	t.Helper()
 	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -228,6 +228,9 @@ func TestRights(t *testing.T) {
 			}
 			if slices.Contains(field("verbs"), "bind") && len(field("resourceNames")) == 0 {
 				t.Errorf("%s may bind any role: %v", identity(o), rule)
+			}
+			if identity(o) == "ClusterRole "+account && slices.Contains(field("resources"), "secrets") {
+				t.Errorf("the operator has rights on every Secret of the cluster: %v", rule)
 			}
 		}
 		if aggregated := o.Object["aggregationRule"]; aggregated != nil {

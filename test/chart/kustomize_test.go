@@ -10,11 +10,17 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/yaml"
 )
 
 func build(t *testing.T, folder string) string {
 	t.Helper()
-	objects, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), repository+"/config/"+folder)
+	return kustomize(t, repository+"/config/"+folder)
+}
+
+func kustomize(t *testing.T, path string) string {
+	t.Helper()
+	objects, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,6 +100,26 @@ func strip(o *unstructured.Unstructured) {
 	}
 	for _, annotation := range onlyChartAnnotations {
 		unstructured.RemoveNestedField(o.Object, "metadata", "annotations", annotation)
+	}
+}
+
+// An overlay says where the operator is to be, in one line, and which image it is to run.
+func TestOverlay(t *testing.T) {
+	image := ""
+	for _, o := range objects(t, kustomize(t, "testdata/overlay")) {
+		text, err := yaml.Marshal(o.Object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o.GetKind() != "CustomResourceDefinition" && strings.Contains(string(text), system) {
+			t.Errorf("%s still names namespace %s:\n%s", identity(o), system, text)
+		}
+		if o.GetKind() == "Deployment" {
+			image = template(t, []*unstructured.Unstructured{o}).Spec.Containers[0].Image
+		}
+	}
+	if want := "registry.example/broletto:1.2.3"; image != want {
+		t.Errorf("the image is %q, want %q", image, want)
 	}
 }
 

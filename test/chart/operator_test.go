@@ -3,6 +3,7 @@ package chart
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -190,9 +191,8 @@ func get(t *testing.T, url, token string) (code int, body string, err error) {
 	if err != nil {
 		return 0, "", err
 	}
-	defer response.Body.Close()
 	content, err := io.ReadAll(response.Body)
-	return response.StatusCode, string(content), err
+	return response.StatusCode, string(content), errors.Join(err, response.Body.Close())
 }
 
 func (i *installation) lease(t *testing.T) {

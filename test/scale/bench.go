@@ -99,6 +99,7 @@ func (b *bench) connect(ctx context.Context) error {
 	if b.admin, err = client.NewWithWatch(admin, options); err != nil {
 		return err
 	}
+	options.Mapper = b.admin.RESTMapper() // which knows all kinds by the time that they are measured
 	admin, operator = rest.CopyConfig(admin), rest.CopyConfig(operator)
 	admin.UserAgent, operator.UserAgent = plainAgent, plainAgent
 	if b.plainAdmin, err = client.New(admin, options); err != nil {

@@ -15,6 +15,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // options say what is measured.
@@ -31,6 +34,7 @@ type options struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	log.SetLogger(logr.Discard()) // the clients'; the operator logs to a file
 	o := options{progress: os.Stderr}
 	var file string
 	flag.IntVar(&o.tenants, "tenants", 50, "number of tenants")

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -236,28 +237,35 @@ func patchAccount(ctx context.Context, c client.Client, o client.Object) error {
 func (b *bench) clear(ctx context.Context, c *crowd) error {
 	ctx, stop := context.WithTimeoutCause(ctx, patience, fmt.Errorf("the plain client's namespaces are not gone after %s", patience))
 	defer stop()
+	manifests := unit{c.consortium.DeepCopy()}
 	for i := range c.tenants {
-		tenant := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Name: c.tenantName(i)}}
-		if err := b.admin.Delete(ctx, tenant); client.IgnoreNotFound(err) != nil {
-			return err
+		tenant := c.newTenant(i)
+		manifests = append(manifests, tenant)
+		for j := range c.workspaces {
+			manifests = append(manifests, c.newWorkspace(tenant.Name, j))
 		}
 	}
-	if err := b.admin.Delete(ctx, c.consortium.DeepCopy()); client.IgnoreNotFound(err) != nil {
-		return err
+	for _, o := range manifests {
+		released := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))
+		if err := errors.Join(b.admin.Patch(ctx, o, released), b.admin.Delete(ctx, o)); err != nil {
+			return fmt.Errorf("deleting %s: %w", client.ObjectKeyFromObject(o), err)
+		}
 	}
+	return b.clearNamespaces(ctx, c)
+}
+
+func (b *bench) clearNamespaces(ctx context.Context, c *crowd) error {
 	for {
 		left, err := b.namespaces(ctx, c)
 		if err != nil || len(left) == 0 {
 			return err
 		}
 		for _, ns := range left {
-			if ns.DeletionTimestamp.IsZero() {
-				if err := b.admin.Delete(ctx, &ns); client.IgnoreNotFound(err) != nil {
-					return err
-				}
+			if err := b.plainOperator.Delete(ctx, &ns); client.IgnoreNotFound(err) != nil {
+				return fmt.Errorf("deleting namespace %s: %w", ns.Name, err)
 			}
 		}
-		if err := pause(ctx, time.Second); err != nil {
+		if err := pause(ctx, 2*time.Second); err != nil {
 			return err
 		}
 	}

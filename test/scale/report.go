@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"runtime"
 	"slices"
@@ -22,7 +21,8 @@ type report struct {
 
 	Plain    []plainReport  `json:"plain"`
 	Broletto brolettoReport `json:"broletto"`
-	Ratio    float64        `json:"ratio"` // Broletto's seconds by the median of the plain client's
+	Ratio    float64        `json:"ratio"`    // Broletto's seconds by the median of the plain client's
+	CPURatio float64        `json:"cpuRatio"` // the same of the processor seconds of all processes
 
 	Requests requestReport `json:"requests"`
 	Rest     restReport    `json:"rest"`
@@ -62,7 +62,7 @@ type requestReport struct {
 	Own             float64 `json:"own"`             // mutating requests for a workspace, on average
 	Ledger          float64 `json:"ledger"`          // a workspace's share of the writes of its tenant's ledger, on average
 	Each            float64 `json:"mutatingEach"`    // own and share
-	WorstExtra      float64 `json:"worstExtra"`      // most that one workspace's own and share exceed its objects
+	WorstExtra      int     `json:"worstExtra"`      // most that one workspace's own exceed its objects
 	TenantMutating  float64 `json:"tenantMutating"`  // for a tenant, ledger apart, on average
 	TenantObjects   float64 `json:"tenantObjects"`   // of a home, on average
 	PerNamespace    float64 `json:"perNamespace"`    // all requests, by the number of namespaces
@@ -109,7 +109,7 @@ func (r *report) addPlain(run plainRun, used map[string]float64, events []kube.A
 
 func (r *report) addHosting(h hosting, used map[string]float64, events []kube.AuditEvent) {
 	r.Broletto.Seconds, r.Broletto.TenantsSeconds = h.total.Seconds(), h.tenants.Seconds()
-	r.Broletto.WaitMedian, r.Broletto.WaitP95 = quantile(h.waits, 50).Seconds(), quantile(h.waits, 95).Seconds()
+	r.Broletto.WaitMedian, r.Broletto.WaitP95 = median(h.waits).Seconds(), h.waits[len(h.waits)*95/100].Seconds()
 	r.Broletto.CPU, r.Broletto.Requests = used, who(events)
 }
 
@@ -127,7 +127,7 @@ func (r *report) addSamples(s map[string]float64) {
 // addRequests attributes the operator's requests; made is the number of objects of each namespace.
 func (r *report) addRequests(events []kube.AuditEvent, made map[string]int) {
 	w := attribute(events)
-	q := requestReport{traffic: count(events), WorstExtra: -1}
+	q := requestReport{traffic: count(events)}
 	perTenant := r.Workspaces / r.Tenants
 	for namespace, objects := range made {
 		tenant, _, isWorkspace := strings.Cut(namespace, "--")
@@ -140,11 +140,10 @@ func (r *report) addRequests(events []kube.AuditEvent, made map[string]int) {
 			r.Broletto.Objects += 1 + objects
 			continue
 		}
-		share := ledger / float64(perTenant)
 		q.Objects += float64(objects) / float64(r.Workspaces)
 		q.Own += float64(w.workspace[namespace]) / float64(r.Workspaces)
-		q.Ledger += share / float64(r.Workspaces)
-		q.WorstExtra = max(q.WorstExtra, float64(w.workspace[namespace]-objects)+share)
+		q.Ledger += ledger / float64(perTenant) / float64(r.Workspaces)
+		q.WorstExtra = max(q.WorstExtra, w.workspace[namespace]-objects)
 		r.Broletto.Objects += 1 + objects
 	}
 	r.Broletto.Objects++ // the consortium
@@ -156,19 +155,21 @@ func (r *report) addRequests(events []kube.AuditEvent, made map[string]int) {
 
 // conclude compares the figures with each other and with the goals. It fails when the plain client wrote other objects.
 func (r *report) conclude() error {
-	var seconds []time.Duration
+	var seconds, processor []float64
 	for _, p := range r.Plain {
 		if p.Objects != r.Broletto.Objects {
 			return fmt.Errorf("the plain client wrote %d objects, Broletto %d: they cannot be compared", p.Objects, r.Broletto.Objects)
 		}
-		seconds = append(seconds, time.Duration(p.Seconds*float64(time.Second)))
+		seconds, processor = append(seconds, p.Seconds), append(processor, sum(p.CPU))
 	}
-	slices.Sort(seconds)
-	r.Ratio = r.Broletto.Seconds / quantile(seconds, 50).Seconds()
+	r.Ratio = r.Broletto.Seconds / median(seconds)
+	if used := median(processor); used > 0 {
+		r.CPURatio = sum(r.Broletto.CPU) / used
+	}
 	r.Goals = []goal{
 		atMost("time ratio", 2.0, r.Ratio),
 		atMost("time ratio, where we want to be", 1.3, r.Ratio),
-		atMost("mutating requests of any workspace beyond its objects", 3, r.Requests.WorstExtra),
+		atMost("mutating requests per workspace beyond its objects", 3, r.Requests.Each-r.Requests.Objects),
 		atMost("mutating requests at rest", 0, float64(r.Rest.Mutating)),
 		atMost("mutating requests at a restart", 0, float64(r.Restart.Mutating)),
 		atMost("peak memory, MiB", 64+float64(r.Workspaces)*60/1024, mebibytes(max(r.Memory.Peak, r.Memory.RestartPeak))),
@@ -182,23 +183,24 @@ func atMost(name string, limit, measured float64) goal {
 
 func mebibytes(bytes int64) float64 { return float64(bytes) / (1 << 20) }
 
-// quantile of sorted durations; between two it takes the mean at 50 and the upper one elsewhere.
-func quantile(sorted []time.Duration, percent int) time.Duration {
-	n := len(sorted)
-	if n == 0 {
-		return 0
+// median of at least one value; of two it is the mean.
+func median[N float64 | time.Duration](values []N) N {
+	sorted := slices.Sorted(slices.Values(values))
+	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
+}
+
+func sum(values map[string]float64) (total float64) {
+	for _, v := range values {
+		total += v
 	}
-	if percent == 50 && n%2 == 0 {
-		return (sorted[n/2-1] + sorted[n/2]) / 2
-	}
-	return sorted[min(n-1, n*percent/100)]
+	return total
 }
 
 // spent is what was added between two readings.
 func spent(before, after map[string]float64) map[string]float64 {
 	out := map[string]float64{}
 	for name, value := range after {
-		out[name] = value - cmp.Or(before[name], 0)
+		out[name] = value - before[name]
 	}
 	return out
 }

@@ -18,19 +18,19 @@ func (r *report) print(out io.Writer) error {
 	row("\n"+fmt.Sprintf("%d tenants, %d workspaces, %d writers, %d cores", r.Tenants, r.Workspaces, r.Writers, r.Cores), "order %s %s", r.Order, strings.Join(r.Env, " "))
 	for _, p := range r.Plain {
 		row("plain client", "%.2f s for %d objects", p.Seconds, p.Objects)
-		row("  processor seconds", "%s", list(p.CPU, "%.2f"))
+		row("  processor seconds", "%.2f: %s", sum(p.CPU), list(p.CPU, "%.2f"))
 		row("  requests of", "%s", list(p.Requests, "%d"))
 	}
 	b := r.Broletto
 	row("Broletto", "%.2f s for %d objects, to all Ready; tenants %.2f s", b.Seconds, b.Objects, b.TenantsSeconds)
-	row("  processor seconds", "%s", list(b.CPU, "%.2f"))
+	row("  processor seconds", "%.2f: %s; ratio %.2f", sum(b.CPU), list(b.CPU, "%.2f"), r.CPURatio)
 	row("  requests of", "%s", list(b.Requests, "%d"))
 	row("  a workspace, apply to Ready", "median %.2f s, 95%% within %.2f s", b.WaitMedian, b.WaitP95)
 	row("  reconciles", "%s", list(b.Reconciles, "%.0f"))
 	row("  waits for own writes in the cache", "%.2f s in %.0f reads", b.CacheSeconds, b.CacheWaits)
 	q := r.Requests
 	row("requests", "%d, of them mutating %d; %.1f per workspace, %.1f per namespace", q.Requests, q.Mutating, q.PerWorkspace, q.PerNamespace)
-	row("  mutating per workspace", "%.2f: own %.2f, share of the ledger %.2f; objects %.2f", q.Each, q.Own, q.Ledger, q.Objects)
+	row("  mutating per workspace", "%.2f: own %.2f, share of the ledger %.2f; objects %.2f; worst own beyond them %d", q.Each, q.Own, q.Ledger, q.Objects, q.WorstExtra)
 	row("  mutating per tenant", "%.2f beside %.2f of its ledger; objects %.2f", q.TenantMutating, q.LedgerPerTenant, q.TenantObjects)
 	row("at rest for "+fmt.Sprintf("%.0f s", r.Rest.Seconds), "%d requests, %d mutating; %d for the lease", r.Rest.Requests, r.Rest.Mutating, r.Rest.Lease)
 	row("restart", "%d requests, %d mutating; quiet after %.2f s (stop: %.2f s)", r.Restart.Requests, r.Restart.Mutating, r.Restart.QuietSeconds, r.Restart.StopSeconds)

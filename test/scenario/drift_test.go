@@ -3,6 +3,7 @@ package scenario
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,13 +12,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/operator/apply"
 	"github.com/broletto/broletto/test/cluster"
 )
@@ -113,7 +112,7 @@ func (s *settled) repaired(t *testing.T, o *unstructured.Unstructured, how strin
 		t.Fatalf("%s: %v", what, err)
 	}
 	cluster.Eventually(t, repair, what+" is as it was", func() error {
-		live := like2(o)
+		live := blank(o)
 		if err := s.c.Get(t.Context(), client.ObjectKeyFromObject(o), live); err != nil {
 			return err
 		}
@@ -122,8 +121,10 @@ func (s *settled) repaired(t *testing.T, o *unstructured.Unstructured, how strin
 		}
 		return nil
 	})
+	// Kubernetes makes a default account anew as well, and when it is quicker it is not drift that we meet.
+	silent := o.GetKind() == "ServiceAccount" && o.GetName() == "default" && how == "deleted"
 	cluster.Eventually(t, repair, what+" is told", func() error {
-		if now := s.told(t, o); now != told+1 {
+		if now := s.told(t, o); now != told+1 && !(silent && now == told) {
 			return fmt.Errorf("events told it %d times before and %d times since", told, now-told)
 		}
 		return nil
@@ -134,7 +135,7 @@ func (s *settled) repaired(t *testing.T, o *unstructured.Unstructured, how strin
 	}
 }
 
-func like2(o *unstructured.Unstructured) *unstructured.Unstructured {
+func blank(o *unstructured.Unstructured) *unstructured.Unstructured {
 	live := &unstructured.Unstructured{}
 	live.SetGroupVersionKind(o.GroupVersionKind())
 	return live
@@ -161,12 +162,8 @@ func (s *settled) told(t *testing.T, o *unstructured.Unstructured) (times int) {
 	if namespace == "" {
 		namespace = o.GetName()
 	}
-	var list eventsv1.EventList
-	if err := s.c.List(t.Context(), &list); err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range list.Items {
-		if e.Reason != "DriftRepaired" || !strings.HasPrefix(e.Note, fmt.Sprintf("%s %s in %s was changed or deleted", o.GetKind(), o.GetName(), namespace)) {
+	for _, e := range driftEvents(t, s.c) {
+		if !strings.HasPrefix(e.Note, fmt.Sprintf("%s %s in %s was changed or deleted", o.GetKind(), o.GetName(), namespace)) {
 			continue
 		}
 		if times++; e.Series != nil {
@@ -174,6 +171,23 @@ func (s *settled) told(t *testing.T, o *unstructured.Unstructured) (times int) {
 		}
 	}
 	return times
+}
+
+func driftEvents(t testing.TB, c client.Client) []eventsv1.Event {
+	t.Helper()
+	var list eventsv1.EventList
+	if err := c.List(t.Context(), &list); err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(list.Items, func(e eventsv1.Event) bool { return e.Reason != "DriftRepaired" })
+}
+
+// wantNoDriftTold wants that no event speaks of drift, since nobody changed anything.
+func wantNoDriftTold(t testing.TB, c client.Client) {
+	t.Helper()
+	for _, e := range driftEvents(t, c) {
+		t.Errorf("an event about %s %s/%s tells of drift that never was: %s", e.Regarding.Kind, e.Regarding.Namespace, e.Regarding.Name, e.Note)
+	}
 }
 
 // opened has somebody else's controller, which applies with its own field manager and by force, open a network policy.
@@ -214,7 +228,7 @@ func (s *settled) namespaces(t *testing.T) {
 			t.Fatal(err)
 		}
 		cluster.Eventually(t, long, "namespace "+name+" is another one", func() error {
-			live := like2(ns)
+			live := blank(ns)
 			if err := s.c.Get(t.Context(), client.ObjectKey{Name: name}, live); err != nil {
 				return err
 			}
@@ -245,19 +259,14 @@ func (s *settled) driftUnseen(t *testing.T) {
 		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "Group", Name: "altri"}},
 	}
 	policy := s.child(t, "locarno--sportello", "NetworkPolicy", "granted")
-	gone := &v1alpha1.Workspace{}
-	for _, err := range []error{
-		s.c.Create(t.Context(), foreign),
-		s.c.Delete(t.Context(), policy),
-		s.c.Get(t.Context(), client.ObjectKey{Namespace: "locarno", Name: "sportello"}, gone),
-	} {
+	for _, err := range []error{s.c.Create(t.Context(), foreign), s.c.Delete(t.Context(), policy)} {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	s.operator = start(s.t)
 	cluster.Eventually(t, soon, "the role binding is ours again", func() error {
-		live := like2(binding)
+		live := blank(binding)
 		if err := s.c.Get(t.Context(), client.ObjectKeyFromObject(binding), live); err != nil {
 			return client.IgnoreNotFound(err)
 		}
@@ -267,5 +276,3 @@ func (s *settled) driftUnseen(t *testing.T) {
 		return nil
 	})
 }
-
-var _ = apierrors.IsNotFound

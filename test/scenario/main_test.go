@@ -8,12 +8,13 @@ package scenario
 
 import (
 	"flag"
+	"io"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/broletto/broletto/test/cluster"
 )
@@ -25,7 +26,7 @@ var began = time.Now()
 func phase(t testing.TB, s string) { t.Logf("PHASE %5.1f %s", time.Since(began).Seconds(), s) }
 
 func TestMain(m *testing.M) {
-	log.SetLogger(logr.Discard()) // the operator logs in a process of its own
+	log.SetLogger(zap.New(zap.WriteTo(io.Discard))) // the operator logs in a process of its own
 	cluster.Run(m)
 }
 

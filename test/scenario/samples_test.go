@@ -102,6 +102,7 @@ func host(t testing.TB, c client.Client, steps [][]document) {
 // exist or cannot be counted yet, is tried again after the others.
 func hostAnyhow(t testing.TB, c client.Client, all []document) {
 	t.Helper()
+	all = slices.Clone(all)
 	cluster.Eventually(t, long, "every document is accepted", func() error {
 		var refused error
 		all = slices.DeleteFunc(all, func(d document) bool {

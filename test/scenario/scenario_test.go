@@ -28,6 +28,7 @@ func TestScenarios(t *testing.T) {
 			host(t, c, all)
 			awaitQuiet(t, settling)
 			wantGolden(t, scenario, *update)
+			wantNoDriftTold(t, c)
 			applyAgain(t, c, all)
 			for _, step := range slices.Backward(all) {
 				discard(t, c, step)
@@ -65,6 +66,7 @@ func TestScenariosInAnyOrder(t *testing.T) {
 			for _, scenario := range scenarios {
 				wantGolden(t, scenario, false)
 			}
+			wantNoDriftTold(t, c)
 			phase(t, "golden")
 			takeAllAway(t, c, all)
 			phase(t, "gone")

@@ -53,7 +53,8 @@ func definitions(root fs.FS) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out := header + "{{- if .Values.crd.enabled }}\n"
+	var out strings.Builder
+	out.WriteString(header + "{{- if .Values.crd.enabled }}\n")
 	for _, d := range documents {
 		if d.kind != "CustomResourceDefinition" {
 			return "", fmt.Errorf("%s holds a %s", d.file, d.kind)
@@ -62,9 +63,10 @@ func definitions(root fs.FS) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		out += "---\n" + text
+		out.WriteString("---\n" + text)
 	}
-	return out + "{{- end }}\n", nil
+	out.WriteString("{{- end }}\n")
+	return out.String(), nil
 }
 
 // subject matches a subject that is the operator's account, in block and in flow style.
@@ -76,7 +78,8 @@ func roles(root fs.FS) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out := header
+	var out strings.Builder
+	out.WriteString(header)
 	for _, d := range documents {
 		if d.kind == "ServiceAccount" && d.name == account {
 			continue
@@ -87,9 +90,9 @@ func roles(root fs.FS) (string, error) {
 		}
 		text = subject.ReplaceAllString(text, "${1}"+releaseAccount)
 		text = strings.ReplaceAll(text, "namespace: "+namespace, `namespace: "`+releaseNamespace+`"`) // 42 is a name too
-		out += "---\n" + strings.ReplaceAll(text, namespace, releaseNamespace)
+		out.WriteString("---\n" + strings.ReplaceAll(text, namespace, releaseNamespace))
 	}
-	return out, nil
+	return out.String(), nil
 }
 
 var metadata = regexp.MustCompile(`(?m)^metadata:\n(?:  .*\n)+`)

@@ -4,9 +4,11 @@ package main
 import (
 	"context"
 	"fmt"
+	stdlog "log"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -43,6 +45,8 @@ func operatorCommand() *cobra.Command {
 		Use: "operator", Short: "Run the operator until it is stopped", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log.SetLogger(zap.New(zap.UseDevMode(verbose)))
+			stdlog.SetFlags(0)
+			stdlog.SetOutput(relay{})
 			cfg, err := config.GetConfig()
 			if err != nil {
 				return fmt.Errorf("finding the cluster: %w (set KUBECONFIG, or run inside a pod)", err)
@@ -62,6 +66,14 @@ func operatorCommand() *cobra.Command {
 	flags.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8081", "address that serves /healthz and /readyz; 0 for none")
 	flags.BoolVar(&verbose, "verbose", false, "log for people, in detail, instead of JSON for machines")
 	return command
+}
+
+// relay turns what libraries print by the standard logger, such as failed TLS handshakes, into lines of our own log.
+type relay struct{}
+
+func (relay) Write(line []byte) (int, error) {
+	log.Log.Info(strings.TrimSpace(string(line)))
+	return len(line), nil
 }
 
 func demoCommand() *cobra.Command {
