@@ -78,10 +78,12 @@ func (a *Applier) Sync(ctx context.Context, set Set) (drifted []Ref, err error) 
 		return nil, err
 	}
 	want := refs(set)
-	if repaired, err := a.ensure(ctx, set, set.Root, withInventory(union(recorded, want)), nil); err != nil {
-		return nil, err
-	} else if repaired {
+	repaired, err := a.ensure(ctx, set, set.Root, withInventory(union(recorded, want)), nil)
+	if repaired {
 		drifted = append(drifted, Reference(set.Root))
+	}
+	if err != nil {
+		return drifted, err
 	}
 	applied := a.objects(ctx, set, recorded, &drifted)
 	survivors, pruned := a.prune(ctx, set, recorded, want) // rights of the past go even when something new fails
@@ -110,17 +112,18 @@ func (a *Applier) recorded(ctx context.Context, set Set) ([]Ref, error) {
 func (a *Applier) objects(ctx context.Context, set Set, recorded []Ref, drifted *[]Ref) error {
 	for _, o := range set.Objects {
 		repaired, err := a.ensure(ctx, set, o, nil, recorded)
-		if err != nil {
-			return err
-		}
 		if repaired {
 			*drifted = append(*drifted, Reference(o))
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// ensure brings one object to its desired state and tells whether somebody else had changed or deleted it.
+// ensure brings one object to its desired state and tells whether somebody else had changed or deleted it. A deletion is told
+// when it is met, even if the object cannot be made again at once: later it could not be told from one that is late.
 func (a *Applier) ensure(ctx context.Context, set Set, o Object, notes map[string]string, recorded []Ref) (repaired bool, err error) {
 	d, err := stamp(o, set.Owner, notes)
 	if err != nil {
@@ -136,12 +139,16 @@ func (a *Applier) ensure(ctx context.Context, set Set, o Object, notes map[strin
 			return set.missed(d.Ref, recorded), nil
 		}
 		if !apierrors.IsAlreadyExists(err) && !a.exists(ctx, d) {
-			return false, fmt.Errorf("creating %s %s: %w", d.Kind, d.Name, err)
+			return set.missed(d.Ref, recorded), fmt.Errorf("creating %s %s: %w", d.Kind, d.Name, err)
 		}
 	} else if same, err := equal(d, live); err != nil || (same && live.GetDeletionTimestamp().IsZero()) {
 		return false, err
 	}
-	return a.change(ctx, set, d)
+	repaired, err = a.change(ctx, set, d)
+	if _, terminating := errors.AsType[*Terminating](err); terminating {
+		repaired = set.missed(d.Ref, recorded)
+	}
+	return repaired, err
 }
 
 // exists tells whether an object is there that is not in our cache. A quota refuses its creation before anybody looks at its name.

@@ -87,7 +87,7 @@ func (c *Claims) rival(tenant, claim string) (Rival, bool) {
 func (c *Claims) elder(t *v1alpha1.Tenant, claim string, others []v1alpha1.Tenant) (Rival, bool) {
 	for i := range others {
 		other := &others[i]
-		if age := other.CreationTimestamp.Compare(t.CreationTimestamp.Time); age > 0 || (age == 0 && other.Name >= t.Name) {
+		if !other.CreationTimestamp.Before(&t.CreationTimestamp) {
 			continue
 		}
 		for _, wanted := range claimsOf(other) {

@@ -80,7 +80,7 @@ func TestGrant(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			all := append(slices.Clone(tc.others), tc.tenant)
-			if tc.others != nil && tc.others[0].Name == tc.tenant.Name {
+			if len(tc.others) > 0 && tc.others[0].Name == tc.tenant.Name {
 				all = tc.others
 			}
 			held, rivals := (&Claims{}).Grant(&tc.tenant, all)
@@ -89,9 +89,6 @@ func TestGrant(t *testing.T) {
 			}
 			if diff := cmp.Diff(tc.rivals, rivals); diff != "" {
 				t.Errorf("%s: rivals (-want +got):\n%s", tc.reason, diff)
-			}
-			if got := tc.tenant.Status.Claims; len(got) != len(holding(tc.tenant).Status.Claims) && len(got) != len(tc.tenant.Status.Claims) {
-				t.Errorf("the status changed: %v", got)
 			}
 		})
 	}

@@ -38,9 +38,9 @@ func TestMemberOn(t *testing.T) {
 	once := []v1alpha1.Membership{interval("2018-06-20", "2023-12-31")}
 	open := []v1alpha1.Membership{interval("2024-04-04", "")}
 	twice := []v1alpha1.Membership{interval("2027-07-01", ""), interval("2018-06-20", "2023-12-31")} // unsorted
-	day := []v1alpha1.Membership{interval("2027-03-28", "2027-03-28")}                                // clocks go forward
-	autumn := []v1alpha1.Membership{interval("2027-10-31", "2027-10-31")}                             // clocks go back
-	next := []v1alpha1.Membership{interval("2027-01-01", "2027-06-30"), interval("2027-07-01", "")}   // without a gap
+	day := []v1alpha1.Membership{interval("2027-03-28", "2027-03-28")}                               // clocks go forward
+	autumn := []v1alpha1.Membership{interval("2027-10-31", "2027-10-31")}                            // clocks go back
+	next := []v1alpha1.Membership{interval("2027-01-01", "2027-06-30"), interval("2027-07-01", "")}  // without a gap
 	cases := map[string]struct {
 		reason        string
 		intervals     []v1alpha1.Membership
@@ -130,7 +130,7 @@ func TestVerdict(t *testing.T) {
 		intervals []v1alpha1.Membership
 		want      error
 	}{
-		"Active":   {"nothing to say", []v1alpha1.Membership{interval("2024-04-04", "")}, nil},
+		"Active": {"nothing to say", []v1alpha1.Membership{interval("2024-04-04", "")}, nil},
 		"NotBegun": {"only the clock can help", []v1alpha1.Membership{interval("2027-07-01", ""), interval("2030-01-01", "")}, &outcome.Wait{
 			Reason: "MembershipNotBegun", After: 24*time.Hour - 30*time.Minute,
 			Message: "membership begins on 2027-07-01; until then nothing is made for the tenant",

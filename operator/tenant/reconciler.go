@@ -127,7 +127,8 @@ func (r *Reconciler) home(ctx context.Context, t *v1alpha1.Tenant, seen facts, v
 		return verdict
 	}
 	set := Desired(t, verdict == nil)
-	set.Made, set.Unfinished = t.Status.Namespace != "", !condition.True(t, v1alpha1.ConditionReady)
+	set.Made = condition.True(t, v1alpha1.ConditionReady)
+	set.Unfinished = !set.Made
 	drifted, err := r.Apply.Sync(ctx, set)
 	for _, ref := range drifted {
 		r.Events.Eventf(t, ref.In(t.Name), corev1.EventTypeWarning, "DriftRepaired", "Repair", "%s %s in %s was changed or deleted; it is as it should be again", ref.Kind, ref.Name, t.Name)

@@ -105,13 +105,14 @@ func atMost(amount string, bound resource.Quantity) resource.Quantity {
 	return bound
 }
 
-// volumes are the claims of spec.storage. A class that the tenant may not use gets no new claim; a claim that exists stays,
-// since to leave it out is to delete its data.
+// volumes are the claims of spec.storage. A class that the tenant may not use gets no new claim, nor do volumes that the granted
+// quota does not hold, nor a workspace that goes; a claim that exists stays, since to leave it out is to delete its data.
 func volumes(w *v1alpha1.Workspace, c Context) []apply.Object {
 	var out []apply.Object
 	t := c.Tenant
+	room := w.DeletionTimestamp.IsZero() && fits(w, c)
 	for _, v := range declared(w) {
-		if !classAllowed(t, v) && !slices.Contains(c.Claims, v.Name) {
+		if (!room || !classAllowed(t, v)) && !slices.Contains(c.Claims, v.Name) {
 			continue
 		}
 		out = append(out, corev1ac.PersistentVolumeClaim(v.Name, w.TargetNamespace()).WithSpec(corev1ac.PersistentVolumeClaimSpec().
@@ -120,6 +121,18 @@ func volumes(w *v1alpha1.Workspace, c Context) []apply.Object {
 			WithResources(corev1ac.VolumeResourceRequirements().WithRequests(corev1.ResourceList{corev1.ResourceStorage: v.Size.Quantity()}))))
 	}
 	return out
+}
+
+// fits tells whether the granted quota holds all volumes together.
+func fits(w *v1alpha1.Workspace, c Context) bool {
+	var sum resource.Quantity
+	need := corev1.ResourceList{}
+	for class, size := range quota.Volumes(c.Tenant, w) {
+		need[quota.OfClass(class)] = size
+		sum.Add(size)
+	}
+	need[corev1.ResourceRequestsStorage] = sum
+	return quota.AtMost(need, c.Granted)
 }
 
 func declared(w *v1alpha1.Workspace) []v1alpha1.Volume {

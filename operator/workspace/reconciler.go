@@ -67,7 +67,8 @@ func (r *Reconciler) converge(ctx context.Context, w *v1alpha1.Workspace) (next 
 	if err != nil {
 		return 0, err
 	}
-	verdict := check(w, seen.Context)
+	wrong := check(w, seen.Context)
+	verdict := wrong
 	asked := quota.Request(seen.Consortium.Spec.Defaults.Workspace.Quota, seen.Tenant, w)
 	if verdict == nil && !seen.holds(w, asked) {
 		verdict = unanswerable(w, seen.Tenant, asked)
@@ -75,8 +76,12 @@ func (r *Reconciler) converge(ctx context.Context, w *v1alpha1.Workspace) (next 
 	if seen.allocation == nil {
 		return 0, first(tenantVerdict(seen.Tenant), verdict)
 	}
-	if err := r.sync(ctx, w, seen.Context); err != nil {
-		return 0, err
+	if stands, err := r.Apply.Exists(ctx, apply.Set{Owner: w.UID, Root: root(w, seen.Context)}); err != nil || (wrong != nil && !stands) {
+		return 0, first(err, wrong) // what is wrong is not begun
+	}
+	pending := r.sync(ctx, w, seen.Context)
+	if pending != nil && !isQuotaPending(pending) {
+		return 0, pending
 	}
 	w.Status.Namespace = w.TargetNamespace()
 	w.Status.Quota = seen.allocation.Quota
@@ -85,7 +90,7 @@ func (r *Reconciler) converge(ctx context.Context, w *v1alpha1.Workspace) (next 
 	if err := r.volumesBound(ctx, w, seen); err != nil {
 		return 0, err
 	}
-	if verdict != nil {
+	if verdict = first(verdict, pending); verdict != nil {
 		return 0, verdict
 	}
 	next = longest
@@ -196,7 +201,8 @@ func tenantVerdict(t *v1alpha1.Tenant) error {
 
 func (r *Reconciler) sync(ctx context.Context, w *v1alpha1.Workspace, c Context) error {
 	set := Desired(w, c)
-	set.Made, set.Unfinished = w.Status.Namespace != "", !condition.True(w, v1alpha1.ConditionReady)
+	set.Made = condition.True(w, v1alpha1.ConditionReady)
+	set.Unfinished = !set.Made
 	drifted, err := r.Apply.Sync(ctx, set)
 	for _, ref := range drifted {
 		r.Events.Eventf(w, ref.In(w.TargetNamespace()), corev1.EventTypeWarning, "DriftRepaired", "Repair",
@@ -220,6 +226,12 @@ func explained(err error, namespace string) error {
 			": the controller manager has not counted it yet, or other claims use it up"}
 	}
 	return err
+}
+
+// isQuotaPending tells whether all is in place but volumes, which come last.
+func isQuotaPending(err error) bool {
+	var wait *outcome.Wait
+	return errors.As(err, &wait) && wait.Reason == v1alpha1.ReasonQuotaPending
 }
 
 // tell reports on consent and suspension.

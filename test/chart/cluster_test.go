@@ -70,6 +70,11 @@ func install(t *testing.T) *installation {
 	i.objects = objects(t, manifest)
 	prepare := func(_ context.Context, plane *kube.ControlPlane) error {
 		i.plane = &embedded.Cluster{ControlPlane: plane}
+		t.Cleanup(func() {
+			if err := plane.Stop(); err != nil {
+				t.Error(err)
+			}
+		})
 		cfg, err := i.plane.Admin()
 		if err != nil {
 			return err
@@ -82,15 +87,9 @@ func install(t *testing.T) *installation {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute) // the first start on a machine compiles Kubernetes
 	defer cancel()
-	plane, err := kube.Start(ctx, kube.Options{Prepare: prepare})
-	if err != nil {
+	if _, err := kube.Start(ctx, kube.Options{Prepare: prepare}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := plane.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
 	return i
 }
 

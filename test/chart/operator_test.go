@@ -1,14 +1,15 @@
 package chart
 
 import (
-	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,6 +30,7 @@ import (
 // operate runs the real binary as the Deployment says, as the account of the release, through the life of a comune; at the end
 // the API server must have refused it nothing.
 func (i *installation) operate(t *testing.T) {
+	defer i.refusals(t) // also when something fails: it may be why
 	operator := i.start(t)
 	i.probe(t, operator)
 
@@ -49,7 +51,6 @@ func (i *installation) operate(t *testing.T) {
 	i.gone(t, consortium)
 	t.Run("LeaseIsInTheReleasesNamespace", i.lease)
 	operator.stop(t)
-	t.Run("NothingWasRefused", i.refusals)
 }
 
 // process is the operator, started as the container would be.
@@ -57,7 +58,7 @@ type process struct {
 	command *exec.Cmd
 	pod     *corev1.Pod
 	done    chan error
-	log     *bytes.Buffer
+	log     string // path
 }
 
 func (i *installation) start(t *testing.T) *process {
@@ -69,13 +70,17 @@ func (i *installation) start(t *testing.T) *process {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building the operator: %v\n%s", err, out)
 	}
+	servesAtItsPorts(t, binary, container)
 	arguments := container.Command[1:]
 	for _, argument := range container.Args {
 		arguments = append(arguments, strings.ReplaceAll(argument, "$(POD_NAMESPACE)", home))
 	}
-	p := &process{command: exec.Command(binary, arguments...), pod: pod, done: make(chan error, 1), log: &bytes.Buffer{}}
-	p.command.Dir = t.TempDir()
-	p.command.Stdout, p.command.Stderr = p.log, p.log
+	p := &process{command: exec.Command(binary, arguments...), pod: pod, done: make(chan error, 1), log: filepath.Join(t.TempDir(), "log")}
+	log, err := os.Create(p.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.command.Dir, p.command.Stdout, p.command.Stderr = t.TempDir(), log, log
 	limit := container.Resources.Limits[corev1.ResourceMemory]
 	p.command.Env = []string{"KUBECONFIG=" + i.kubeconfig(t), "POD_NAMESPACE=" + home, fmt.Sprintf("GOMEMLIMIT=%d", limit.Value())}
 	if err := p.command.Start(); err != nil {
@@ -85,10 +90,34 @@ func (i *installation) start(t *testing.T) *process {
 	t.Cleanup(func() {
 		_ = p.command.Process.Kill() // after stop it is gone already
 		if t.Failed() {
-			t.Logf("the operator's log:\n%s", p.log)
+			t.Logf("the operator's log:\n%s", p.said())
 		}
 	})
 	return p
+}
+
+func (p *process) said() []byte {
+	text, err := os.ReadFile(p.log)
+	if err != nil {
+		return []byte(err.Error())
+	}
+	return text
+}
+
+// servesAtItsPorts compares the ports of the container with the flags' defaults, which this test, unlike the Deployment, overrides.
+func servesAtItsPorts(t *testing.T, binary string, container corev1.Container) {
+	t.Helper()
+	help, err := exec.CommandContext(t.Context(), binary, container.Command[1], "--help").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, help)
+	}
+	flags := map[string]string{"metrics": "--metrics-bind-address", "probes": "--health-probe-bind-address"}
+	for _, p := range container.Ports {
+		want := fmt.Sprintf(`(default ":%d")`, p.ContainerPort)
+		if line := regexp.MustCompile(flags[p.Name] + ` .*`).FindString(string(help)); !strings.Contains(line, want) {
+			t.Errorf("container port %s is %d, but the operator says %q", p.Name, p.ContainerPort, line)
+		}
+	}
 }
 
 // kubeconfig holds a token of the operator's account, and nothing else.
@@ -115,7 +144,7 @@ func (i *installation) probe(t *testing.T, p *process) {
 		cluster.Eventually(t, 60*time.Second, url+" answers", func() error {
 			select {
 			case err := <-p.done:
-				t.Fatalf("the operator has ended: %v\n%s", err, p.log)
+				t.Fatalf("the operator has ended: %v", err)
 			default:
 			}
 			code, _, err := get(t, url, "")
@@ -207,6 +236,7 @@ func (i *installation) lease(t *testing.T) {
 
 // refusals looks at what the API server answered to the operator from beginning to end.
 func (i *installation) refusals(t *testing.T) {
+	t.Helper()
 	events, _, err := kube.ReadAudit(i.plane.AuditLog(), 0)
 	if err != nil {
 		t.Fatal(err)
@@ -223,6 +253,9 @@ func (i *installation) refusals(t *testing.T) {
 		if e.Mutating() {
 			written[e.Verb+" "+e.Resource]++
 		}
+	}
+	if t.Failed() {
+		return
 	}
 	for _, want := range []string{"create namespaces", "create rolebindings", "create resourcequotas", "create networkpolicies", "delete namespaces", "update leases"} {
 		if written[want] == 0 {

@@ -16,8 +16,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/go-logr/logr"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 )
 
 // options say what is measured.
@@ -34,7 +34,7 @@ type options struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	log.SetLogger(logr.Discard()) // the clients'; the operator logs to a file
+	log.SetLogger(zap.New(zap.WriteTo(io.Discard))) // the clients'; the operator logs to a file
 	o := options{progress: os.Stderr}
 	var file string
 	flag.IntVar(&o.tenants, "tenants", 50, "number of tenants")
@@ -48,13 +48,13 @@ func main() {
 	})
 	flag.StringVar(&file, "json", "", "file for the report as JSON")
 	flag.Parse()
-	if err := run(ctx, o, file); err != nil {
+	if err := run(ctx, o, file, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "scale:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, o options, file string) error {
+func run(ctx context.Context, o options, file string, out io.Writer) error {
 	if err := o.check(); err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func run(ctx context.Context, o options, file string) error {
 			return fmt.Errorf("writing the report: %w", err)
 		}
 	}
-	return r.print(os.Stdout)
+	return r.print(out)
 }
 
 func (o options) check() error {

@@ -250,6 +250,7 @@ func (s *settled) namespaces(t *testing.T) {
 func (s *settled) driftUnseen(t *testing.T) {
 	s.operator.stop(t)
 	binding := s.child(t, "locarno--sportello", "RoleBinding", "tenant-admin")
+	policy := s.child(t, "locarno--sportello", "NetworkPolicy", "granted")
 	if err := s.c.Delete(t.Context(), binding.DeepCopy()); err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +259,6 @@ func (s *settled) driftUnseen(t *testing.T) {
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"},
 		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "Group", Name: "altri"}},
 	}
-	policy := s.child(t, "locarno--sportello", "NetworkPolicy", "granted")
 	for _, err := range []error{s.c.Create(t.Context(), foreign), s.c.Delete(t.Context(), policy)} {
 		if err != nil {
 			t.Fatal(err)
@@ -268,7 +268,7 @@ func (s *settled) driftUnseen(t *testing.T) {
 	cluster.Eventually(t, soon, "the role binding is ours again", func() error {
 		live := blank(binding)
 		if err := s.c.Get(t.Context(), client.ObjectKeyFromObject(binding), live); err != nil {
-			return client.IgnoreNotFound(err)
+			return err
 		}
 		if !same(live, binding) {
 			return errors.New(cmp.Diff(essence(binding), essence(live)))
