@@ -8,7 +8,7 @@ func workspaceRows() map[string]row {
 		"the valid one": {reason: "it says everything that can be said"},
 		"the shortest one": {reason: "what works without more", edit: "/spec {environment: Production, dataClass: Ordinary, personalData: false}",
 			gets: `/spec {"dataClass": "Ordinary", "deletionPolicy": "Retain", "environment": "Production", "network": {"exposure": "None"}, "personalData": false}`},
-		"unknown field":             {reason: "a typing error must not pass", edit: "/spec/enviroment Test", want: `unknown field "spec.enviroment"`},
+		"unknown field":             {reason: "a typing error must not pass", edit: "/spec/environments Test", want: `unknown field "spec.environments"`},
 		"a tenant's name":           {reason: "the tenant is the namespace, never a field", edit: "/spec/tenant lugano", want: `unknown field "spec.tenant"`},
 		"no spec":                   {reason: "nothing is not a request", edit: "/spec", want: "spec: Required value"},
 		"environment Production":    {reason: "an environment", edit: "/spec/environment Production\n/spec/expiresAt"},

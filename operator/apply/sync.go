@@ -10,7 +10,6 @@ package apply
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,7 +20,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/broletto/broletto/api/v1alpha1"
 )
@@ -120,160 +118,6 @@ func (a *Applier) objects(ctx context.Context, set Set, recorded []Ref, drifted 
 		}
 	}
 	return nil
-}
-
-// ensure brings one object to its desired state and tells whether somebody else had changed or deleted it. A deletion is told
-// when it is met, even if the object cannot be made again at once: later it could not be told from one that is late.
-func (a *Applier) ensure(ctx context.Context, set Set, o Object, notes map[string]string, recorded []Ref) (repaired bool, err error) {
-	d, err := stamp(o, set.Owner, notes)
-	if err != nil {
-		return false, err
-	}
-	live, err := a.cached(ctx, d.Ref, d.namespace)
-	if err != nil {
-		return false, err
-	}
-	if live == nil {
-		err = a.create(ctx, d)
-		if err == nil {
-			return set.missed(d.Ref, recorded), nil
-		}
-		if !apierrors.IsAlreadyExists(err) && !a.exists(ctx, d) {
-			return set.missed(d.Ref, recorded), fmt.Errorf("creating %s %s: %w", d.Kind, d.Name, err)
-		}
-	} else if same, err := equal(d, live); err != nil || (same && live.GetDeletionTimestamp().IsZero()) {
-		return false, err
-	}
-	repaired, err = a.change(ctx, set, d)
-	if _, terminating := errors.AsType[*Terminating](err); terminating {
-		repaired = set.missed(d.Ref, recorded)
-	}
-	return repaired, err
-}
-
-// exists tells whether an object is there that is not in our cache. A quota refuses its creation before anybody looks at its name.
-func (a *Applier) exists(ctx context.Context, d desired) bool {
-	o, err := a.typed(d.Ref)
-	return err == nil && a.Live.Get(ctx, client.ObjectKey{Namespace: d.namespace, Name: d.Name}, o) == nil
-}
-
-// create sends a plain creation: half the cost of an apply, and it cannot adopt what is not ours.
-func (a *Applier) create(ctx context.Context, d desired) error {
-	o, err := a.typed(d.Ref)
-	if err != nil {
-		return err
-	}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(d.content, o); err != nil {
-		return err
-	}
-	return a.Client.Create(ctx, o, client.FieldOwner(FieldManager))
-}
-
-// change looks at the object on the API server, since the cache may be behind, and applies what still differs.
-func (a *Applier) change(ctx context.Context, set Set, d desired) (repaired bool, err error) {
-	live, err := a.typed(d.Ref)
-	if err != nil {
-		return false, err
-	}
-	if err := a.Live.Get(ctx, client.ObjectKey{Namespace: d.namespace, Name: d.Name}, live); err != nil {
-		return false, fmt.Errorf("reading %s %s: %w", d.Kind, d.Name, err)
-	}
-	ours := live.GetLabels()[v1alpha1.LabelOwner] == string(set.Owner)
-	if !ours && d.namespace == "" {
-		return false, &Foreign{d.Ref}
-	}
-	if !live.GetDeletionTimestamp().IsZero() {
-		return false, &Terminating{d.Ref}
-	}
-	if same, err := equal(d, live); err != nil || same {
-		return false, err
-	}
-	if err := a.takeOver(ctx, d.Kind, live); err != nil {
-		return false, fmt.Errorf("taking over %s %s: %w", d.Kind, d.Name, err)
-	}
-	repaired = d.sameMind(live)
-	content, err := json.Marshal(d.content)
-	if err != nil {
-		return false, err
-	}
-	err = a.Client.Patch(ctx, live, client.RawPatch(types.ApplyPatchType, content), client.FieldOwner(FieldManager), client.ForceOwnership)
-	if apierrors.IsInvalid(err) && d.Kind == "RoleBinding" { // what it refers to cannot change, and nothing is lost with it
-		err = a.replace(ctx, d, live)
-	}
-	if err != nil {
-		return false, fmt.Errorf("applying %s %s: %w", d.Kind, d.Name, err)
-	}
-	return repaired, nil
-}
-
-// replace makes an object anew which the one that takes its name cannot become.
-func (a *Applier) replace(ctx context.Context, d desired, live client.Object) error {
-	uid := live.GetUID()
-	if err := a.Client.Delete(ctx, live, client.Preconditions{UID: &uid}); client.IgnoreNotFound(err) != nil {
-		return err
-	}
-	return a.create(ctx, d)
-}
-
-// takeOver makes us the owner of the fields that an apply is to remove when it does not name them: those that we wrote by
-// creation and, in kinds that are exact, those of everybody outside metadata, however they were written. It changes no content.
-func (a *Applier) takeOver(ctx context.Context, kind string, live client.Object) error {
-	entries, err := ownership(live.GetManagedFields(), !open[kind] && kind != "Namespace" && kind != "ServiceAccount")
-	if err != nil || entries == nil {
-		return err
-	}
-	patch, err := json.Marshal([]map[string]any{
-		{"op": "replace", "path": "/metadata/managedFields", "value": entries},
-		{"op": "replace", "path": "/metadata/resourceVersion", "value": live.GetResourceVersion()}, // else a conflict
-	})
-	if err != nil {
-		return err
-	}
-	return a.Client.Patch(ctx, live.DeepCopyObject().(client.Object), client.RawPatch(types.JSONPatchType, patch))
-}
-
-// ownership is what the managed fields are to be, nil when they are so already. Subresources are their writers'.
-func ownership(entries []metav1.ManagedFieldsEntry, exact bool) (out []metav1.ManagedFieldsEntry, err error) {
-	ours, metadata := fieldpath.NewSet(), fieldpath.NewSet(fieldpath.MakePathOrDie("metadata"))
-	applied, taken := metav1.ManagedFieldsEntry{Manager: FieldManager, Operation: metav1.ManagedFieldsOperationApply, FieldsType: "FieldsV1"}, false
-	for _, entry := range entries {
-		fields, content := &fieldpath.Set{}, &fieldpath.Set{}
-		if err := fields.FromJSON(entry.FieldsV1.GetRawReader()); err != nil {
-			return nil, fmt.Errorf("reading the fields of %s: %w", entry.Manager, err)
-		}
-		switch {
-		case entry.Subresource != "":
-		case entry.Manager == FieldManager:
-			content = fields
-			taken = taken || entry.Operation != metav1.ManagedFieldsOperationApply
-		case exact:
-			content = fields.RecursiveDifference(metadata)
-			taken = taken || !content.Empty()
-		}
-		if !content.Empty() {
-			ours, applied.APIVersion, applied.Time = ours.Union(content), entry.APIVersion, entry.Time
-			fields = fields.Difference(content)
-		}
-		if !fields.Empty() {
-			entry.FieldsV1, err = encoded(fields)
-			out = append(out, entry)
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	if !taken {
-		return nil, nil
-	}
-	applied.FieldsV1, err = encoded(ours)
-	return append(out, applied), err
-}
-
-func encoded(fields *fieldpath.Set) (*metav1.FieldsV1, error) {
-	text, err := fields.ToJSON()
-	out := &metav1.FieldsV1{}
-	out.SetRawBytes(text)
-	return out, err
 }
 
 // Remove deletes the root of a set, and with it everything in it, and tells whether it is gone. A root that is not ours is none.

@@ -21,12 +21,14 @@ func allocate(t *v1alpha1.Tenant, defaults v1alpha1.Quota, workspaces []v1alpha1
 	ordered := slices.Clone(workspaces)
 	slices.SortFunc(ordered, older)
 	ledger := settled(t.Status.Allocations, ordered)
-	for i := range ordered {
-		w := &ordered[i]
+	for i := 0; i < len(ordered); i++ {
+		w, freed := &ordered[i], false
 		if !w.DeletionTimestamp.IsZero() || !grant {
 			continue
 		}
-		ledger = decide(t, ledger, w, quota.Request(defaults, t, w))
+		if ledger, freed = decide(t, ledger, w, quota.Request(defaults, t, w)); freed {
+			i = -1 // an older one may wait for the host
+		}
 	}
 	slices.SortFunc(ledger, func(a, b v1alpha1.Allocation) int { return strings.Compare(string(a.Workspace), string(b.Workspace)) })
 	return ledger
@@ -55,26 +57,27 @@ func settled(ledger []v1alpha1.Allocation, workspaces []v1alpha1.Workspace) []v1
 	return out
 }
 
-// decide gives one workspace what it asks for, if that fits beside what the others hold.
-func decide(t *v1alpha1.Tenant, ledger []v1alpha1.Allocation, w *v1alpha1.Workspace, asked corev1.ResourceList) []v1alpha1.Allocation {
+// decide gives one workspace what it asks for, if that fits beside what the others hold, and tells whether a host became free.
+func decide(t *v1alpha1.Tenant, ledger []v1alpha1.Allocation, w *v1alpha1.Workspace, asked corev1.ResourceList) (_ []v1alpha1.Allocation, freed bool) {
 	at := slices.IndexFunc(ledger, func(a v1alpha1.Allocation) bool { return a.UID == w.UID })
 	hosts := slices.Sorted(slices.Values(w.Spec.Network.Hosts))
 	if at >= 0 && quota.Equal(ledger[at].Quota, asked) && slices.Equal(ledger[at].Hosts, hosts) {
-		return ledger
+		return ledger, false
 	}
 	if len(quota.Lacks(t, ledger, w.Name, asked)) > 0 || taken(ledger, w, hosts) {
-		return ledger
+		return ledger, false
 	}
 	entry := v1alpha1.Allocation{Workspace: v1alpha1.WorkspaceName(w.Name), UID: w.UID, Revision: 1, Quota: asked, Hosts: hosts}
 	if at < 0 {
-		return append(ledger, entry)
+		return append(ledger, entry), false
 	}
 	entry.Revision = ledger[at].Revision + 1
 	if held := quota.Held(ledger[at]); !quota.AtMost(held, asked) {
 		entry.Releasing = held
 	}
+	freed = slices.ContainsFunc(ledger[at].Hosts, func(h v1alpha1.Hostname) bool { return !slices.Contains(hosts, h) })
 	ledger[at] = entry
-	return ledger
+	return ledger, freed
 }
 
 func taken(ledger []v1alpha1.Allocation, w *v1alpha1.Workspace, hosts []v1alpha1.Hostname) bool {

@@ -28,11 +28,11 @@ func TestQuotaExceeded(t *testing.T) {
 	s := newStage(t, "exceed")
 	c, a := s.consortium(), s.tenant("a")
 	s.ready(c, a)
-	large, old := s.workspace(a, "large", cpu("5")), s.workspace(a, "old", cpu("1"))
+	large, old := s.workspace(a, "big", cpu("5")), s.workspace(a, "mid", cpu("1")) // within one second, age goes by name
 	s.ready(large, old)
-	late := s.workspace(a, "late", cpu("3"))
+	late := s.workspace(a, "new", cpu("3"))
 
-	message := "tenant " + a.Name + " has too little left: requests.cpu: 3 asked, 2 of 8 free (held by large 5, old 1); " +
+	message := "tenant " + a.Name + " has too little left: requests.cpu: 3 asked, 2 of 8 free (held by big 5, mid 1); " +
 		"ask for less, shrink another workspace, or ask the platform for more"
 	if diff := cmp.Diff(message, s.await(late, v1alpha1.ConditionStalled, v1alpha1.ReasonQuotaExceeded)); diff != "" {
 		t.Errorf("a new one (-want +got):\n%s", diff)
@@ -41,7 +41,7 @@ func TestQuotaExceeded(t *testing.T) {
 		t.Errorf("a new one has something: %+v", late.Status)
 	}
 	edit(s, old, cpu("4"))
-	message = "tenant " + a.Name + " has too little left: requests.cpu: 4 asked, 3 of 8 free (held by large 5); " +
+	message = "tenant " + a.Name + " has too little left: requests.cpu: 4 asked, 3 of 8 free (held by big 5); " +
 		"ask for less, shrink another workspace, or ask the platform for more"
 	if diff := cmp.Diff(message, s.await(old, v1alpha1.ConditionStalled, v1alpha1.ReasonQuotaExceeded)); diff != "" {
 		t.Errorf("an old one (-want +got):\n%s", diff)

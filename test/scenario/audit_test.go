@@ -18,10 +18,16 @@ import (
 // operatorUser is the service account of every operator process; its tokens tell the processes apart.
 const operatorUser = "system:serviceaccount:" + embedded.Namespace + ":broletto-operator"
 
-// request is one request to the API server, and the token that it came with.
+// request is one request to the API server.
 type request struct {
 	kube.AuditEvent
-	credential string
+	extra
+}
+
+// extra is what we read of a request ourselves.
+type extra struct {
+	credential string // the token that it came with
+	forbidden  bool   // for want of a right, not by a quota or another rule
 }
 
 func (r request) String() string {
@@ -48,22 +54,22 @@ func (w window) requests(t testing.TB) []request {
 	if err != nil {
 		t.Fatal(err)
 	}
-	credentials, err := credentials(log, w.from, to)
+	extras, err := extras(log, w.from, to)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(credentials) != len(events) {
-		t.Fatalf("%d lines in the audit log make %d requests", len(credentials), len(events))
+	if len(extras) != len(events) {
+		t.Fatalf("%d lines in the audit log make %d requests", len(extras), len(events))
 	}
 	out := make([]request, len(events))
 	for i, e := range events {
-		out[i] = request{e, credentials[i]}
+		out[i] = request{e, extras[i]}
 	}
 	return out
 }
 
-// credentials reads which token each line of the audit log speaks of.
-func credentials(log string, from, to int64) (out []string, err error) {
+// extras reads the same lines once more.
+func extras(log string, from, to int64) (out []extra, err error) {
 	f, err := os.Open(log)
 	if err != nil {
 		return nil, err
@@ -78,11 +84,15 @@ func credentials(log string, from, to int64) (out []string, err error) {
 			User struct {
 				Extra map[string][]string `json:"extra"`
 			} `json:"user"`
+			Annotations map[string]string `json:"annotations"`
 		}
 		if err := json.Unmarshal(line, &event); err != nil {
 			return nil, err
 		}
-		out = append(out, strings.Join(event.User.Extra["authentication.kubernetes.io/credential-id"], " "))
+		out = append(out, extra{
+			credential: strings.Join(event.User.Extra["authentication.kubernetes.io/credential-id"], " "),
+			forbidden:  event.Annotations["authorization.k8s.io/decision"] == "forbid",
+		})
 	}
 	return out, nil
 }

@@ -56,6 +56,8 @@ type operator struct {
 	metrics    string // address
 	probes     string // address
 	credential string // what the audit log calls its token
+	requests   window // since its start
+	deprived   bool   // rights are taken from it: it is forbidden things
 }
 
 // start runs an operator with a token of its own. What still runs at the end of the test is stopped in order.
@@ -65,11 +67,14 @@ func start(t *testing.T, env ...string) *operator {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := readerToken(t.Context(), admin(t)); err != nil { // whoever looks at what the cluster holds finds the reader there
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	cfg := cluster.Operator(t)
 	o := &operator{
 		ended: make(chan struct{}), log: filepath.Join(dir, "operator.log"),
-		metrics: freeAddress(t), probes: freeAddress(t), credential: credentialOf(t, cfg.BearerToken),
+		metrics: freeAddress(t), probes: freeAddress(t), credential: credentialOf(t, cfg.BearerToken), requests: open(t),
 	}
 	log, err := os.Create(o.log)
 	if err != nil {
@@ -141,9 +146,20 @@ func (o *operator) running() bool {
 	}
 }
 
+// wantRights wants that the operator never asked for what it may not have.
+func (o *operator) wantRights(t testing.TB) {
+	t.Helper()
+	for _, r := range o.requests.requests(t) {
+		if r.credential == o.credential && r.forbidden && !o.deprived {
+			t.Errorf("the operator asked for what config/rbac does not give: %s", r)
+		}
+	}
+}
+
 // stop asks the operator to end, and wants that it does in time, without an error, and never panicked.
 func (o *operator) stop(t testing.TB) {
 	t.Helper()
+	o.wantRights(t)
 	o.wantNoPanics(t)
 	o.end(t)
 	if o.err != nil {

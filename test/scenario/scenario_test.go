@@ -19,8 +19,8 @@ import (
 
 // TestScenarios hosts each scenario as its files stand, applies it again, and takes it away in order.
 func TestScenarios(t *testing.T) {
-	before := inventory(t)
 	o := start(t)
+	before := inventory(t)
 	o.awaitReady(t)
 	for _, scenario := range scenarios {
 		t.Run(scenario, func(t *testing.T) {
@@ -42,8 +42,8 @@ func TestScenarios(t *testing.T) {
 
 // TestScenariosInAnyOrder hosts all scenarios at once in orders that nobody would choose, and takes them away all at once.
 func TestScenariosInAnyOrder(t *testing.T) {
-	before := inventory(t)
 	o := start(t)
+	before := inventory(t)
 	o.awaitReady(t)
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {

@@ -21,9 +21,8 @@ import (
 // TestSettled lives with all scenarios for a while: operators are killed while they host them, rest, stop, follow each other, and repair
 // what an administrator breaks. After each of these the scenarios must be what they would be without.
 func TestSettled(t *testing.T) {
+	s := &settled{t: t, c: admin(t), all: steps(t, scenarios...), operator: start(t)}
 	before := inventory(t)
-	s := &settled{t: t, c: admin(t), all: steps(t, scenarios...)}
-	s.operator = start(t)
 	host(t, s.c, steps(t, "ticino"))
 	for _, stage := range []struct {
 		name string
@@ -42,7 +41,7 @@ func TestSettled(t *testing.T) {
 		t.Run(stage.name, func(t *testing.T) {
 			stage.run(t)
 			awaitReady(t, s.c, slices.Concat(s.all...))
-			awaitQuiet(t, settling)
+			awaitQuiet(t, time.Second)
 			for _, scenario := range scenarios {
 				wantGolden(t, scenario, false)
 			}

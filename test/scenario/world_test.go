@@ -49,7 +49,7 @@ func newWorld(t testing.TB, consortium string) *world {
 
 // end takes the consortium and all that belongs to it away.
 func (w *world) end(before []string) {
-	t := withContext{w.t, context.Background()} // the test's own has ended
+	t := lasting(w.t)
 	w.t = t
 	if err := w.admin.Delete(t.Context(), &v1alpha1.Consortium{ObjectMeta: metav1.ObjectMeta{Name: w.consortium}}); err != nil {
 		t.Error(err)
@@ -74,13 +74,12 @@ func (w *world) end(before []string) {
 	wantInventory(t, before)
 }
 
-// withContext is a test with another context.
-type withContext struct {
-	testing.TB
-	ctx context.Context
-}
+// lasting is a test whose context does not end with it, for what is done when it is over.
+func lasting(t testing.TB) testing.TB { return undying{t} }
 
-func (t withContext) Context() context.Context { return t.ctx }
+type undying struct{ testing.TB }
+
+func (t undying) Context() context.Context { return context.WithoutCancel(t.TB.Context()) }
 
 func (w *world) make(objects ...client.Object) {
 	w.t.Helper()

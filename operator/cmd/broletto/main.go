@@ -44,6 +44,9 @@ func operatorCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "operator", Short: "Run the operator until it is stopped", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if os.Getenv("GOGC") == "" { // nearly all of our memory is the cache, which lives long: collect often, it is cheap
+				debug.SetGCPercent(40)
+			}
 			log.SetLogger(zap.New(zap.UseDevMode(verbose)))
 			stdlog.SetFlags(0)
 			stdlog.SetOutput(relay{})
