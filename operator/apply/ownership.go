@@ -71,4 +71,3 @@ func encoded(fields *fieldpath.Set) (*metav1.FieldsV1, error) {
 	out.SetRawBytes(text)
 	return out, err
 }
-

@@ -125,4 +125,3 @@ func (a *Applier) replace(ctx context.Context, d desired, live client.Object) er
 	}
 	return a.create(ctx, d)
 }
-

@@ -100,12 +100,7 @@ func editor(w *v1alpha1.Workspace) attempts {
 // viewer reads all but Secrets.
 func viewer(w *v1alpha1.Workspace) attempts {
 	out, ns := stranger(w), w.TargetNamespace()
-	for what, list := range map[string]client.ObjectList{
-		"lists pods": &corev1.PodList{}, "lists deployments": &appsv1.DeploymentList{}, "lists ConfigMaps": &corev1.ConfigMapList{},
-		"lists claims": &corev1.PersistentVolumeClaimList{}, "lists quotas": &corev1.ResourceQuotaList{}, "lists limits": &corev1.LimitRangeList{},
-		"lists policies": &networkingv1.NetworkPolicyList{}, "lists bindings": &rbacv1.RoleBindingList{}, "lists accounts": &corev1.ServiceAccountList{},
-		"lists jobs": &batchv1.JobList{}, "lists services": &corev1.ServiceList{}, "lists ingresses": &networkingv1.IngressList{},
-	} {
+	for what, list := range visible() {
 		out[what] = attempt{"the workspace is theirs to see", listing(list, ns), true}
 	}
 	return out
@@ -122,16 +117,21 @@ func stranger(w *v1alpha1.Workspace) attempts {
 		"reads a Secret":     {"it is not theirs", reading(&corev1.Secret{ObjectMeta: in(ns, "password")}), false},
 		"lists Secrets":      {"it is not theirs", listing(&corev1.SecretList{}, ns), false},
 	}
-	for what, list := range map[string]client.ObjectList{
-		"lists pods": &corev1.PodList{}, "lists deployments": &appsv1.DeploymentList{}, "lists ConfigMaps": &corev1.ConfigMapList{},
-		"lists claims": &corev1.PersistentVolumeClaimList{}, "lists quotas": &corev1.ResourceQuotaList{}, "lists limits": &corev1.LimitRangeList{},
-		"lists policies": &networkingv1.NetworkPolicyList{}, "lists bindings": &rbacv1.RoleBindingList{}, "lists accounts": &corev1.ServiceAccountList{},
-		"lists jobs": &batchv1.JobList{}, "lists services": &corev1.ServiceList{}, "lists ingresses": &networkingv1.IngressList{},
-	} {
+	for what, list := range visible() {
 		out[what] = attempt{"it is not theirs", listing(list, ns), false}
 	}
 	maps.Copy(out, guardrails(ns))
 	return out
+}
+
+// visible is what everybody sees who has any right.
+func visible() map[string]client.ObjectList {
+	return map[string]client.ObjectList{
+		"lists pods": &corev1.PodList{}, "lists deployments": &appsv1.DeploymentList{}, "lists ConfigMaps": &corev1.ConfigMapList{},
+		"lists claims": &corev1.PersistentVolumeClaimList{}, "lists quotas": &corev1.ResourceQuotaList{}, "lists limits": &corev1.LimitRangeList{},
+		"lists policies": &networkingv1.NetworkPolicyList{}, "lists bindings": &rbacv1.RoleBindingList{}, "lists accounts": &corev1.ServiceAccountList{},
+		"lists jobs": &batchv1.JobList{}, "lists services": &corev1.ServiceList{}, "lists ingresses": &networkingv1.IngressList{},
+	}
 }
 
 // guardrails are what nobody but the operator may do, whatever rights they have.
