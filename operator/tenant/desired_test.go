@@ -2,6 +2,8 @@ package tenant
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -74,6 +76,14 @@ func (r *recorder) Get(_ context.Context, key client.ObjectKey, _ client.Object,
 func (r *recorder) Create(_ context.Context, o client.Object, _ ...client.CreateOption) error {
 	r.created = append(r.created, o)
 	return nil
+}
+
+func (r *recorder) Patch(ctx context.Context, o client.Object, patch client.Patch, _ ...client.PatchOption) error {
+	text, err := patch.Data(o)
+	if err != nil {
+		return err
+	}
+	return errors.Join(json.Unmarshal(text, o), r.Create(ctx, o))
 }
 
 // sent is what would be sent for a set: every object carries the owner's label, and lies in the namespace that the root is.

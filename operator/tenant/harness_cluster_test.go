@@ -154,10 +154,18 @@ func (s *stage) mine(list client.ObjectList) (out []client.Object) {
 	return out
 }
 
-// until looks at everything, again and again as the watches would have it, until f is content.
+// until looks at everything, again and again as the watches would have it, until f is content. What takes long is looked at less
+// often: other tests want the processor too.
 func (s *stage) until(what string, f func() error) {
 	s.Helper()
-	cluster.Eventually(s, patience, what, func() error { return errors.Join(s.round(), f()) })
+	var last error
+	tries := 0
+	cluster.Eventually(s, patience, what, func() error {
+		if tries++; tries < 10 || tries%10 == 0 {
+			last = errors.Join(s.round(), f())
+		}
+		return last
+	})
 }
 
 // await brings everything to rest with an object's verdict True, for the reason given, and returns the verdict's message.

@@ -37,7 +37,7 @@ func Desired(w *v1alpha1.Workspace, c Context) apply.Set {
 		guardrail.DefaultAccount(namespace),
 		guardrail.DenyAll(namespace),
 		granted(w, c),
-		containerLimits(namespace, c.Granted),
+		containerLimits(namespace, share(c)),
 		guardrail.Quota(namespace, hard(c)),
 	}
 	if c.Member && w.DeletionTimestamp.IsZero() {
@@ -60,20 +60,32 @@ func root(w *v1alpha1.Workspace, c Context) apply.Object {
 // ephemeralPerPod bounds what a pod may write to its node's disk, where the quota does not say.
 var ephemeralPerPod = resource.MustParse("2Gi")
 
-// hard is the ResourceQuota: what the ledger granted, object counts, nothing that nobody granted; no pods while suspended.
+// hard is the ResourceQuota: the workspace's share and object counts; no pods while suspended.
 func hard(c Context) corev1.ResourceList {
 	out := guardrail.Counts(c.Tenant.Spec.Limits)
-	out[corev1.ResourceServicesLoadBalancers] = resource.MustParse("0")
-	out[corev1.ResourceServicesNodePorts] = resource.MustParse("0")
-	out[corev1.ResourceLimitsEphemeralStorage] = times(ephemeralPerPod, c.Granted[corev1.ResourcePods])
-	maps.Copy(out, c.Granted)
+	maps.Copy(out, share(c))
 	if c.Suspended {
-		for _, workload := range []corev1.ResourceName{
-			corev1.ResourcePods, corev1.ResourceRequestsCPU, corev1.ResourceRequestsMemory, corev1.ResourceLimitsCPU, corev1.ResourceLimitsMemory,
-		} {
+		for _, workload := range workloads {
 			out[workload] = resource.MustParse("0")
 		}
 	}
+	return out
+}
+
+var workloads = []corev1.ResourceName{
+	corev1.ResourcePods, corev1.ResourceRequestsCPU, corev1.ResourceRequestsMemory, corev1.ResourceLimitsCPU, corev1.ResourceLimitsMemory,
+}
+
+// share is what the ledger granted, and nothing of what nobody granted: what a quota does not name is not bounded by it.
+func share(c Context) corev1.ResourceList {
+	out := corev1.ResourceList{}
+	for _, name := range slices.Concat(workloads, []corev1.ResourceName{
+		corev1.ResourceRequestsStorage, corev1.ResourceServicesLoadBalancers, corev1.ResourceServicesNodePorts,
+	}) {
+		out[name] = resource.MustParse("0")
+	}
+	out[corev1.ResourceLimitsEphemeralStorage] = times(ephemeralPerPod, c.Granted[corev1.ResourcePods])
+	maps.Copy(out, c.Granted)
 	return out
 }
 
@@ -82,17 +94,22 @@ func times(amount, count resource.Quantity) resource.Quantity {
 	return *resource.NewQuantity(amount.Value()*count.Value(), resource.BinarySI)
 }
 
-// containerLimits gives a container that says nothing modest requests and limits, never more than the workspace has.
-func containerLimits(namespace string, granted corev1.ResourceList) apply.Object {
+// containerLimits gives a container that says nothing modest requests and limits, never more than the workspace has, and no
+// request above the limit, which the API server would refuse.
+func containerLimits(namespace string, share corev1.ResourceList) apply.Object {
 	limits := corev1.ResourceList{
-		corev1.ResourceCPU:              atMost("500m", granted[corev1.ResourceLimitsCPU]),
-		corev1.ResourceMemory:           atMost("512Mi", granted[corev1.ResourceLimitsMemory]),
-		corev1.ResourceEphemeralStorage: resource.MustParse("1Gi"),
+		corev1.ResourceCPU:              atMost("500m", share[corev1.ResourceLimitsCPU]),
+		corev1.ResourceMemory:           atMost("512Mi", share[corev1.ResourceLimitsMemory]),
+		corev1.ResourceEphemeralStorage: atMost("1Gi", share[corev1.ResourceLimitsEphemeralStorage]),
 	}
-	requests := corev1.ResourceList{
-		corev1.ResourceCPU:              atMost("50m", granted[corev1.ResourceRequestsCPU]),
-		corev1.ResourceMemory:           atMost("128Mi", granted[corev1.ResourceRequestsMemory]),
-		corev1.ResourceEphemeralStorage: resource.MustParse("64Mi"),
+	requests := corev1.ResourceList{}
+	for name, amount := range map[corev1.ResourceName]string{
+		corev1.ResourceCPU: "50m", corev1.ResourceMemory: "128Mi", corev1.ResourceEphemeralStorage: "64Mi",
+	} {
+		requests[name] = atMost(amount, limits[name])
+		if bound, bounded := share["requests."+name]; bounded && bound.Cmp(requests[name]) < 0 {
+			requests[name] = bound
+		}
 	}
 	return corev1ac.LimitRange("broletto", namespace).WithSpec(corev1ac.LimitRangeSpec().WithLimits(
 		corev1ac.LimitRangeItem().WithType(corev1.LimitTypeContainer).WithDefault(limits).WithDefaultRequest(requests)))

@@ -127,12 +127,14 @@ func deleted(o client.Object) func(*stage) {
 	return func(s *stage) { s.remove(o.DeepCopyObject().(client.Object)) }
 }
 
-// vanished deletes an object that has a finalizer and waits until it is gone.
+// vanished deletes an object that has a finalizer and waits until it is gone, though another may have taken its place.
 func vanished(o client.Object) func(*stage) {
 	return func(s *stage) {
+		old, now := o.DeepCopyObject().(client.Object), o.DeepCopyObject().(client.Object)
+		s.read(old)
 		s.remove(o.DeepCopyObject().(client.Object))
 		cluster.Eventually(s, patience, "it is gone", func() error {
-			if s.exists(o.DeepCopyObject().(client.Object)) {
+			if s.exists(now) && now.GetUID() == old.GetUID() {
 				return errors.New("it is there")
 			}
 			return nil

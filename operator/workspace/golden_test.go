@@ -94,7 +94,22 @@ func parse(t *testing.T, files fs.FS, name string) []*unstructured.Unstructured 
 // defaulted is an object as the API server would store it: completed from the schema that users install.
 func defaulted[T any](t *testing.T, o *unstructured.Unstructured) *T {
 	t.Helper()
-	plural := map[string]string{"Consortium": "consortia", "Tenant": "tenants", "Workspace": "workspaces"}[o.GetKind()]
+	structural := schemas[o.GetKind()]
+	if structural == nil {
+		structural = schemaOf(t, o.GetKind())
+		schemas[o.GetKind()] = structural
+	}
+	defaulting.Default(o.Object, structural)
+	out := new(T)
+	decode(t, o.Object, out)
+	return out
+}
+
+var schemas = map[string]*schema.Structural{}
+
+func schemaOf(t *testing.T, kind string) *schema.Structural {
+	t.Helper()
+	plural := map[string]string{"Consortium": "consortia", "Tenant": "tenants", "Workspace": "workspaces"}[kind]
 	text, err := config.CRDs.ReadFile("crd/broletto.dev_" + plural + ".yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -111,10 +126,7 @@ func defaulted[T any](t *testing.T, o *unstructured.Unstructured) *T {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defaulting.Default(o.Object, structural)
-	out := new(T)
-	decode(t, o.Object, out)
-	return out
+	return structural
 }
 
 // decode reads an object strictly: a field that nobody knows is a mistake in the case.

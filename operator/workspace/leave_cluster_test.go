@@ -180,7 +180,7 @@ func TestNamespaceDeleted(t *testing.T) {
 	s := newStage(t, "again")
 	c, a := s.consortium(), s.tenant("a")
 	s.ready(c, a)
-	w := s.workspace(a, "sito", volume("1Gi", "dati"))
+	w := s.workspace(a, "sito")
 	s.ready(w)
 	before := s.objects(w.TargetNamespace())
 	old := namespaceOf(w)

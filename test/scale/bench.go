@@ -200,12 +200,12 @@ func (b *bench) plainPhase(ctx context.Context, r *report, model *template, at i
 	if err != nil {
 		return err
 	}
-	before := cpu()
+	before := readCPU()
 	run, err := b.plain(ctx, c, model)
 	if err != nil {
 		return fmt.Errorf("the plain client: %w", err)
 	}
-	used := spent(before, cpu())
+	used := readCPU().since(before)
 	events, err := b.since(mark)
 	if err != nil {
 		return err

@@ -54,12 +54,12 @@ func (b *bench) load(ctx context.Context, r *report, p *process, c *crowd) error
 	if err != nil {
 		return err
 	}
-	used := cpu()
+	before := readCPU()
 	hosted, err := b.host(ctx, c)
 	if err != nil {
 		return err
 	}
-	used = spent(used, cpu())
+	used := readCPU().since(before)
 	events, err := b.since(mark)
 	if err != nil {
 		return err
@@ -77,7 +77,7 @@ func (b *bench) load(ctx context.Context, r *report, p *process, c *crowd) error
 		return err
 	}
 	r.addRequests(only(events, isOperator), made)
-	r.addSamples(spent(samples, after))
+	r.addSamples(samples, after)
 	return nil
 }
 

@@ -174,29 +174,3 @@ func parseSamples(text string) map[string]float64 {
 	}
 	return sums
 }
-
-// cpu is the processor time, in seconds, that this process and its children have used, by name. It is empty where the system has no /proc.
-func cpu() map[string]float64 {
-	used := map[string]float64{}
-	files, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is well formed
-	self := strconv.Itoa(os.Getpid())
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			continue // it has ended
-		}
-		pid, rest, _ := strings.Cut(string(text), " (")
-		name, rest, _ := strings.Cut(rest, ") ")
-		fields := strings.Fields(rest) // state, parent, …; 11 and 12 are user and system time in hundredths
-		if len(fields) < 13 || (pid != self && fields[1] != self) {
-			continue
-		}
-		if pid == self {
-			name = "client"
-		}
-		user, _ := strconv.ParseFloat(fields[11], 64) // the kernel writes numbers
-		system, _ := strconv.ParseFloat(fields[12], 64)
-		used[name] += (user + system) / 100
-	}
-	return used
-}

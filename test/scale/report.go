@@ -33,11 +33,11 @@ type report struct {
 
 // plainReport is one run of the plain client.
 type plainReport struct {
-	Seconds  float64            `json:"seconds"`
-	Objects  int                `json:"objects"`
-	Patched  int64              `json:"patched"` // default service accounts that were there first
-	CPU      map[string]float64 `json:"cpuSeconds"`
-	Requests map[string]int     `json:"requests"` // by who asked
+	Seconds  float64        `json:"seconds"`
+	Objects  int            `json:"objects"`
+	Patched  int64          `json:"patched"` // default service accounts that were there first
+	CPU      cpu            `json:"cpuSeconds"`
+	Requests map[string]int `json:"requests"` // by who asked
 }
 
 // brolettoReport is Broletto's work, from the first manifest written to the last object Ready.
@@ -47,7 +47,7 @@ type brolettoReport struct {
 	WaitMedian     float64            `json:"waitMedianSeconds"`
 	WaitP95        float64            `json:"waitP95Seconds"`
 	Objects        int                `json:"objects"` // manifests included
-	CPU            map[string]float64 `json:"cpuSeconds"`
+	CPU            cpu                `json:"cpuSeconds"`
 	Requests       map[string]int     `json:"requests"` // by who asked
 	Reconciles     map[string]float64 `json:"reconciles"`
 	CacheWaits     float64            `json:"cacheWaits"` // reads of the cache that looked whether it has the operator's own writes
@@ -101,27 +101,29 @@ func newReport(o options) *report {
 	}
 }
 
-func (r *report) addPlain(run plainRun, used map[string]float64, events []kube.AuditEvent) {
+func (r *report) addPlain(run plainRun, used cpu, events []kube.AuditEvent) {
 	r.Plain = append(r.Plain, plainReport{
 		Seconds: run.total.Seconds(), Objects: run.objects, Patched: run.patched, CPU: used, Requests: who(events),
 	})
 }
 
-func (r *report) addHosting(h hosting, used map[string]float64, events []kube.AuditEvent) {
+func (r *report) addHosting(h hosting, used cpu, events []kube.AuditEvent) {
 	r.Broletto.Seconds, r.Broletto.TenantsSeconds = h.total.Seconds(), h.tenants.Seconds()
 	r.Broletto.WaitMedian, r.Broletto.WaitP95 = median(h.waits).Seconds(), h.waits[len(h.waits)*95/100].Seconds()
 	r.Broletto.CPU, r.Broletto.Requests = used, who(events)
 }
 
-func (r *report) addSamples(s map[string]float64) {
+// addSamples takes from the operator's own metrics what they grew by.
+func (r *report) addSamples(before, after map[string]float64) {
 	r.Broletto.Reconciles = map[string]float64{}
-	for name, n := range s {
+	for name, n := range after {
 		if controller, found := strings.CutPrefix(name, "controller_runtime_reconcile_total/"); found {
-			r.Broletto.Reconciles[controller] = n
+			r.Broletto.Reconciles[controller] = n - before[name]
 		}
 	}
-	r.Broletto.CacheWaits = s["controller_runtime_client_consistency_wait_duration_seconds_count"]
-	r.Broletto.CacheSeconds = s["controller_runtime_client_consistency_wait_duration_seconds_sum"]
+	const waits = "controller_runtime_client_consistency_wait_duration_seconds"
+	r.Broletto.CacheWaits = after[waits+"_count"] - before[waits+"_count"]
+	r.Broletto.CacheSeconds = after[waits+"_sum"] - before[waits+"_sum"]
 }
 
 // addRequests attributes the operator's requests; made is the number of objects of each namespace.
@@ -160,11 +162,11 @@ func (r *report) conclude() error {
 		if p.Objects != r.Broletto.Objects {
 			return fmt.Errorf("the plain client wrote %d objects, Broletto %d: they cannot be compared", p.Objects, r.Broletto.Objects)
 		}
-		seconds, processor = append(seconds, p.Seconds), append(processor, sum(p.CPU))
+		seconds, processor = append(seconds, p.Seconds), append(processor, p.CPU.ours())
 	}
 	r.Ratio = r.Broletto.Seconds / median(seconds)
 	if used := median(processor); used > 0 {
-		r.CPURatio = sum(r.Broletto.CPU) / used
+		r.CPURatio = r.Broletto.CPU.ours() / used
 	}
 	r.Goals = []goal{
 		atMost("time ratio", 2.0, r.Ratio),
@@ -187,20 +189,4 @@ func mebibytes(bytes int64) float64 { return float64(bytes) / (1 << 20) }
 func median[N float64 | time.Duration](values []N) N {
 	sorted := slices.Sorted(slices.Values(values))
 	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
-}
-
-func sum(values map[string]float64) (total float64) {
-	for _, v := range values {
-		total += v
-	}
-	return total
-}
-
-// spent is what was added between two readings.
-func spent(before, after map[string]float64) map[string]float64 {
-	out := map[string]float64{}
-	for name, value := range after {
-		out[name] = value - before[name]
-	}
-	return out
 }

@@ -18,12 +18,12 @@ func (r *report) print(out io.Writer) error {
 	row("\n"+fmt.Sprintf("%d tenants, %d workspaces, %d writers, %d cores", r.Tenants, r.Workspaces, r.Writers, r.Cores), "order %s %s", r.Order, strings.Join(r.Env, " "))
 	for _, p := range r.Plain {
 		row("plain client", "%.2f s for %d objects", p.Seconds, p.Objects)
-		row("  processor seconds", "%.2f: %s", sum(p.CPU), list(p.CPU, "%.2f"))
+		row("  processor seconds", "%.2f: %s", p.CPU.ours(), list(p.CPU, "%.2f"))
 		row("  requests of", "%s", list(p.Requests, "%d"))
 	}
 	b := r.Broletto
 	row("Broletto", "%.2f s for %d objects, to all Ready; tenants %.2f s", b.Seconds, b.Objects, b.TenantsSeconds)
-	row("  processor seconds", "%.2f: %s; ratio %.2f", sum(b.CPU), list(b.CPU, "%.2f"), r.CPURatio)
+	row("  processor seconds", "%.2f: %s; ratio %.2f", b.CPU.ours(), list(b.CPU, "%.2f"), r.CPURatio)
 	row("  requests of", "%s", list(b.Requests, "%d"))
 	row("  a workspace, apply to Ready", "median %.2f s, 95%% within %.2f s", b.WaitMedian, b.WaitP95)
 	row("  reconciles", "%s", list(b.Reconciles, "%.0f"))
@@ -43,11 +43,21 @@ func (r *report) print(out io.Writer) error {
 		}
 		row(g.Name, "%.2f, at most %.2f: %s", g.Measured, g.Limit, mark)
 	}
+	if r.noisy() {
+		fmt.Fprintln(t, "\nOther programs kept this machine busy: the counts hold, the times do not.")
+	}
 	return t.Flush()
 }
 
+// noisy tells whether others used more than a tenth of the machine while something was timed.
+func (r *report) noisy() bool {
+	busy := func(used cpu, seconds float64) bool { return used[others] > seconds*float64(r.Cores)/10 }
+	return busy(r.Broletto.CPU, r.Broletto.Seconds) ||
+		slices.ContainsFunc(r.Plain, func(p plainReport) bool { return busy(p.CPU, p.Seconds) })
+}
+
 // list writes what is not zero, sorted by name.
-func list[N int | float64](values map[string]N, format string) string {
+func list[M ~map[string]N, N int | float64](values M, format string) string {
 	var texts []string
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if values[name] != 0 {

@@ -53,7 +53,8 @@ func TestEveryRightIsNeeded(t *testing.T) {
 		{"get", verb("get"), d.changeChildren},
 		{"patch", of("patch", append(children, "namespaces")...), d.changeChildren},
 		{"patch events", of("patch", "events"), d.deleteTwice},
-		{"delete", verb("delete"), d.wantLess},
+		{"delete", of("delete", children...), d.wantLess},
+		{"delete namespaces", of("delete", "namespaces"), d.endWorkspace},
 		{"bind", verb("bind"), d.unbind},
 		{"update", of("update", "consortia", "tenants", "workspaces"), d.makeMore},
 		{"update status", of("update", "consortia/status", "tenants/status", "workspaces/status"), d.changeSpecs},
@@ -139,6 +140,7 @@ func (d *deprivation) full(name string) *v1alpha1.Workspace {
 // round takes rights away, has the operator miss each of them, and gives them back: all must become Ready again.
 func (d *deprivation) round(t *testing.T, taken func(right) bool, work func()) {
 	d.t = t
+	defer func() { d.t = d.top }()
 	if !d.operator.running() { // it lost its lease
 		d.endLease()
 		d.start()
@@ -157,6 +159,7 @@ func (d *deprivation) round(t *testing.T, taken func(right) bool, work func()) {
 		t.Fatal("no such right")
 	}
 	w := open(t)
+	defer setRights(t, d.admin, d.all)
 	setRights(t, d.admin, left)
 	work()
 	cluster.Eventually(t, soon, "the operator asks for what it may not have", func() error {
@@ -170,7 +173,6 @@ func (d *deprivation) round(t *testing.T, taken func(right) bool, work func()) {
 		}
 		return nil
 	})
-	setRights(t, d.admin, d.all)
 }
 
 // judge finds out which of the missed rights a request asked for in vain.
@@ -377,7 +379,7 @@ func (d *deprivation) deleteTwice() {
 	}
 }
 
-// wantLess asks for less: the operator removes an account, a binding and a volume that nobody wants any more, and a namespace.
+// wantLess asks for less: the operator removes an account, a binding and a volume that nobody wants any more.
 func (d *deprivation) wantLess() {
 	for _, resource := range []string{"serviceaccounts", "rolebindings"} {
 		w := d.homes[resource]
@@ -385,6 +387,10 @@ func (d *deprivation) wantLess() {
 	}
 	w := d.homes["persistentvolumeclaims"]
 	d.change(w, func() { w.Spec.Storage = nil })
+}
+
+// endWorkspace deletes a workspace: its namespace is to go.
+func (d *deprivation) endWorkspace() {
 	gone := d.homes["namespaces"]
 	d.discard(gone)
 	d.objects = slices.DeleteFunc(d.objects, func(o condition.Object) bool { return o == condition.Object(gone) })
