@@ -120,7 +120,7 @@ func labelsAt(rows map[string]row, pointer, path, rule string) {
 
 // hostnames are the rows of a DNS name at pointer, an item of a list.
 func hostnames(rows map[string]row, pointer, path, rule string) {
-	label := func(n int) string { return long(n) }
+	label := long
 	of253 := label(63) + "." + label(63) + "." + label(63) + "." + label(61)
 	for name, r := range map[string]row{
 		"of two labels":      {reason: "the shortest in use", edit: put(pointer, "a.bc")},

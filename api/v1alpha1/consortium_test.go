@@ -1,5 +1,7 @@
 package v1alpha1_test
 
+import "maps"
+
 import "fmt"
 
 func consortiumRows() map[string]row {
@@ -37,7 +39,7 @@ func consortiumRows() map[string]row {
 	agreementRows(rows)
 	budgetRows(rows)
 	consortiumNetworkRows(rows)
-	for name, r := range map[string]row{
+	maps.Copy(rows, map[string]row{
 		"form InHouseCompany":       {reason: "a form of a joint entity", edit: "/spec/jointEntity/form InHouseCompany"},
 		"form PublicConsortium":     {reason: "a form of a joint entity", edit: "/spec/jointEntity/form PublicConsortium"},
 		"form OfficeOfOneMember":    {reason: "a form of a joint entity", edit: "/spec/jointEntity/form OfficeOfOneMember"},
@@ -58,19 +60,15 @@ func consortiumRows() map[string]row {
 		"controls Exists in values": {reason: "the operator could not read it", edit: "/spec/controls/matchExpressions/0/operator Exists", want: "or Exists or DoesNotExist without"},
 		"controls Exists":           {reason: "an operator", edit: "/spec/controls/matchExpressions/0 {key: a, operator: Exists}"},
 		"controls Like":             {reason: "no operator", edit: "/spec/controls/matchExpressions/0/operator Like", want: "an operator is In or NotIn with values"},
-	} {
-		rows[name] = r
-	}
+	})
 	quotaRows(rows, "/spec/defaults/workspace/quota", "spec.defaults.workspace.quota")
 	statusRows(rows, "Collaborazione intercomunale TIC")
-	for name, r := range map[string]row{
+	maps.Copy(rows, map[string]row{
 		"status: tenants 0":      {reason: "the lower bound", via: status, edit: "/status/tenants 0"},
 		"status: tenants -1":     {reason: "a number of things", via: status, edit: "/status/tenants -1", want: "tenants in body should be greater than or equal to 0"},
 		"status: tenants 100000": {reason: "the upper bound", via: status, edit: "/status/tenants 100000"},
 		"status: tenants 100001": {reason: "every number is bounded", via: status, edit: "/status/tenants 100001", want: "tenants in body should be less than or equal to 100000"},
-	} {
-		rows[name] = r
-	}
+	})
 	return rows
 }
 

@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/test/cluster"
@@ -84,7 +83,7 @@ func drifts() map[string]drift {
 			spec.Limits = append(spec.Limits, corev1.LimitRangeItem{Type: corev1.LimitTypePod, Min: corev1.ResourceList{"cpu": resource.MustParse("8")}})
 		}},
 		"TokenMounted": {reason: "the default account carries no token", object: account(), change: func(o client.Object) {
-			o.(*corev1.ServiceAccount).AutomountServiceAccountToken = ptr.To(true)
+			o.(*corev1.ServiceAccount).AutomountServiceAccountToken = new(true)
 		}},
 		"TokenUnsaid": {reason: "unsaid means mounted", object: account(), change: func(o client.Object) {
 			o.(*corev1.ServiceAccount).AutomountServiceAccountToken = nil

@@ -111,13 +111,14 @@ func TestCrash(t *testing.T) {
 			want := snapshot(t, undisturbed)
 			for how, text := range map[death]string{killBefore: "before", killAfter: "after", fault: "instead of"} {
 				for n := 1; ; n++ {
-					namespace, crashed := fresh(), false
+					namespace := fresh()
 					if tc.begin != nil {
 						converge(t, a, tc.begin(namespace))
 					}
 					m := &mortal{Client: a.Client, n: n, how: how}
 					_, err := (&apply.Applier{Client: m, Live: a.Live}).Sync(t.Context(), tc.interrupted(namespace))
-					if crashed = errors.Is(err, errCrash); !crashed && (err != nil || m.writes >= n) {
+					crashed := errors.Is(err, errCrash)
+					if !crashed && (err != nil || m.writes >= n) {
 						t.Fatalf("%s: failing %s write %d of %d gives %v", tc.reason, text, n, m.writes, err)
 					}
 					noOrphan(t, namespace, fmt.Sprintf("%s: %s write %d", tc.reason, text, n))
@@ -161,7 +162,7 @@ func TestFailureStopsGrowthOnly(t *testing.T) {
 	forbidden := rbacv1ac.RoleBinding("escalation", namespace).
 		WithRoleRef(rbacv1ac.RoleRef().WithAPIGroup(rbacv1.GroupName).WithKind("ClusterRole").WithName("cluster-admin"))
 	next := set
-	next.Objects = append(set.Objects[:5:5], forbidden, binding(namespace, "later", "lugano:ops"))
+	next.Objects = slices.Concat(set.Objects[:5], []apply.Object{forbidden, binding(namespace, "later", "lugano:ops")})
 	if _, err := a.Sync(t.Context(), next); !apierrors.IsForbidden(err) {
 		t.Errorf("got %v, want the API server's refusal", err)
 	}

@@ -66,12 +66,6 @@ func newStage(t *testing.T, name string) *stage {
 	return s
 }
 
-// on is the same stage for a subtest.
-func (s stage) on(t *testing.T) *stage {
-	s.T = t
-	return &s
-}
-
 // connect starts the operator's cache, and nothing else of the operator, until the test ends.
 func (s *stage) connect() ctrl.Manager {
 	s.Helper()

@@ -5,15 +5,12 @@ import (
 	"reflect"
 	"strings"
 
-	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
@@ -73,18 +70,6 @@ func (s *stage) tenant(name string, edit ...func(*v1alpha1.Tenant)) *v1alpha1.Te
 
 func membership(entry, exit v1alpha1.Date) v1alpha1.Membership {
 	return v1alpha1.Membership{Entry: entry, Exit: exit, Act: "accordo quadro", ConvenienceStudy: "studio preliminare"}
-}
-
-// workspace creates the shortest workspace in a tenant's home.
-func (s *stage) workspace(t *v1alpha1.Tenant, name string, edit ...func(*v1alpha1.Workspace)) *v1alpha1.Workspace {
-	s.Helper()
-	w := &v1alpha1.Workspace{ObjectMeta: metav1.ObjectMeta{Namespace: t.Name, Name: name}}
-	w.Spec = v1alpha1.WorkspaceSpec{Environment: v1alpha1.Test, DataClass: v1alpha1.DataClassOrdinary, PersonalData: new(false)}
-	for _, e := range edit {
-		e(w)
-	}
-	s.create(w)
-	return w
 }
 
 // create creates an object as the platform engineer and lets the operator's cache see it.
@@ -174,29 +159,4 @@ func (s *stage) caughtUp(o client.Object) {
 		}
 		return nil
 	})
-}
-
-// content is an object as the API server has it, without what changes with every write.
-func (s *stage) content(o client.Object) map[string]any {
-	s.Helper()
-	live := o.DeepCopyObject().(client.Object)
-	if !s.exists(live) {
-		return nil
-	}
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(live)
-	if err != nil {
-		s.Fatal(err)
-	}
-	for _, field := range []string{"resourceVersion", "managedFields", "uid", "creationTimestamp", "generation"} {
-		unstructured.RemoveNestedField(content, "metadata", field)
-	}
-	unstructured.RemoveNestedField(content, "status")
-	return content
-}
-
-func same(want, got map[string]any) error {
-	if diff := cmp.Diff(want, got); diff != "" {
-		return fmt.Errorf("it is not (-want +got):\n%s", diff)
-	}
-	return nil
 }

@@ -44,9 +44,9 @@ var (
 	tenants  = schema.GroupResource{Group: "broletto.dev", Resource: "tenants"}
 	conflict = apierrors.NewConflict(tenants, "lugano", errors.New("somebody was quicker"))
 	notFound = apierrors.NewNotFound(tenants, "lugano")
-	broken   = errors.New("the store is full")
+	errStore = errors.New("the store is full")
 	wait     = &outcome.Wait{Reason: v1alpha1.ReasonQuotaPending, Message: "not yet counted", After: 7 * time.Second}
-	stalled  = &outcome.Stall{Reason: v1alpha1.ReasonNamespaceConflict, Err: fmt.Errorf("namespace lugano: %w", broken)}
+	stalled  = &outcome.Stall{Reason: v1alpha1.ReasonNamespaceConflict, Err: fmt.Errorf("namespace lugano: %w", errStore)}
 )
 
 // seen is a tenant that was looked at before and has been Ready since.
@@ -97,7 +97,7 @@ func TestSettle(t *testing.T) {
 			result: ctrl.Result{RequeueAfter: 5 * time.Minute},
 		},
 		"Failure": {
-			reason: "anything else is retried with backoff, and told", err: broken, retry: broken, writes: 1,
+			reason: "anything else is retried with backoff, and told", err: errStore, retry: errStore, writes: 1,
 			verdict: []metav1.Condition{
 				{Type: "Ready", Status: "False", Reason: "Retrying", Message: "the store is full"},
 				{Type: "Reconciling", Status: "True", Reason: "Retrying", Message: "the store is full"},
@@ -130,7 +130,7 @@ func TestSettle(t *testing.T) {
 			result:  ctrl.Result{RequeueAfter: 100 * time.Millisecond},
 		},
 		"JoinedFailures": {
-			reason: "both are told", err: errors.Join(broken, errors.New("and the disk")), retry: broken, writes: 1,
+			reason: "both are told", err: errors.Join(errStore, errors.New("and the disk")), retry: errStore, writes: 1,
 			verdict: []metav1.Condition{
 				{Type: "Ready", Status: "False", Reason: "Retrying", Message: "the store is full and the disk"},
 				{Type: "Reconciling", Status: "True", Reason: "Retrying", Message: "the store is full and the disk"},
@@ -154,7 +154,7 @@ func TestSettle(t *testing.T) {
 
 // TestRestIsQuiet settles every verdict a second time: a status that says it already is not written.
 func TestRestIsQuiet(t *testing.T) {
-	for name, err := range map[string]error{"Success": nil, "Wait": wait, "Stall": stalled, "Failure": broken, "Conflict": conflict} {
+	for name, err := range map[string]error{"Success": nil, "Wait": wait, "Stall": stalled, "Failure": errStore, "Conflict": conflict} {
 		t.Run(name, func(t *testing.T) {
 			o := seen()
 			_, _ = outcome.Settle(t.Context(), &writer{}, seen(), o, "ready", 0, err)
@@ -175,11 +175,11 @@ func TestStatusWrite(t *testing.T) {
 		result     ctrl.Result
 		wantErrors []error
 	}{
-		"Conflict":        {"retried in silence, the failure of before too: it comes again", conflict, broken, ctrl.Result{RequeueAfter: 100 * time.Millisecond}, nil},
+		"Conflict":        {"retried in silence, the failure of before too: it comes again", conflict, errStore, ctrl.Result{RequeueAfter: 100 * time.Millisecond}, nil},
 		"Gone":            {"an object that is gone needs no status", notFound, nil, ctrl.Result{RequeueAfter: time.Hour}, nil},
-		"GoneAfterError":  {"what failed before is still told", notFound, broken, ctrl.Result{}, []error{broken}},
+		"GoneAfterError":  {"what failed before is still told", notFound, errStore, ctrl.Result{}, []error{errStore}},
 		"Failure":         {"retried with backoff", errors.ErrUnsupported, nil, ctrl.Result{}, []error{errors.ErrUnsupported}},
-		"FailureAfterOne": {"both are told", errors.ErrUnsupported, broken, ctrl.Result{}, []error{errors.ErrUnsupported, broken}},
+		"FailureAfterOne": {"both are told", errors.ErrUnsupported, errStore, ctrl.Result{}, []error{errors.ErrUnsupported, errStore}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -276,7 +276,7 @@ func TestPatienceEnds(t *testing.T) {
 }
 
 func TestStallUnwraps(t *testing.T) {
-	if err := fmt.Errorf("x: %w", stalled); !errors.Is(err, broken) {
+	if err := fmt.Errorf("x: %w", stalled); !errors.Is(err, errStore) {
 		t.Errorf("%v hides its cause", err)
 	}
 }

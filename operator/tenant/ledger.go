@@ -22,10 +22,11 @@ func allocate(t *v1alpha1.Tenant, defaults v1alpha1.Quota, workspaces []v1alpha1
 	slices.SortFunc(ordered, older)
 	ledger := settled(t.Status.Allocations, ordered)
 	for i := 0; i < len(ordered); i++ {
-		w, freed := &ordered[i], false
+		w := &ordered[i]
 		if !w.DeletionTimestamp.IsZero() || !grant {
 			continue
 		}
+		var freed bool
 		if ledger, freed = decide(t, ledger, w, quota.Request(defaults, t, w)); freed {
 			i = -1 // an older one may wait for the host
 		}

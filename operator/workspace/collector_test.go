@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/broletto/broletto/api/v1alpha1"
@@ -33,7 +32,7 @@ func TestCollector(t *testing.T) {
 	}
 	sportello := &v1alpha1.Workspace{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "lugano", Name: "sportello"},
-		Spec:       v1alpha1.WorkspaceSpec{Environment: v1alpha1.Production, DataClass: v1alpha1.DataClassCritical, PersonalData: ptr.To(true)},
+		Spec:       v1alpha1.WorkspaceSpec{Environment: v1alpha1.Production, DataClass: v1alpha1.DataClassCritical, PersonalData: new(true)},
 		Status:     v1alpha1.WorkspaceStatus{Namespace: "lugano--sportello", Quota: amounts("requests.cpu", "8", "requests.memory", "1.5Gi")},
 	}
 	quota := &corev1.ResourceQuota{
@@ -43,7 +42,7 @@ func TestCollector(t *testing.T) {
 	// A namespace that has no quota any more, and a workspace that has no namespace yet.
 	gis := sportello.DeepCopy()
 	gis.Name, gis.Status.Namespace, gis.Spec.PersonalData = "gis", "lugano--gis", nil
-	sito := &v1alpha1.Workspace{ObjectMeta: metav1.ObjectMeta{Namespace: "chiasso", Name: "sito"}, Spec: v1alpha1.WorkspaceSpec{PersonalData: ptr.To(false)}}
+	sito := &v1alpha1.Workspace{ObjectMeta: metav1.ObjectMeta{Namespace: "chiasso", Name: "sito"}, Spec: v1alpha1.WorkspaceSpec{PersonalData: new(false)}}
 	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(sportello, gis, sito, quota).Build()
 	golden(t, "testdata/metrics.txt", scrape(t, Collector(c)))
 	for _, o := range []*v1alpha1.Workspace{sportello, gis, sito} {

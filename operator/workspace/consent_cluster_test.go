@@ -66,6 +66,9 @@ func (s *stage) consents(client, server *v1alpha1.Workspace, apart bool) {
 	s.consent(client, server, false, waits+server.Namespace+"/server", waits+client.Namespace+"/client") // both ask, neither allows
 	edit(s, server, allow)
 	s.consent(client, server, true, "True Succeeded ", waits+client.Namespace+"/client")
+	if !apart {
+		return
+	}
 	s.remove(client)
 	s.gone(client)
 	s.rest()

@@ -5,15 +5,12 @@ import (
 	"reflect"
 	"strings"
 
-	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
@@ -174,29 +171,4 @@ func (s *stage) caughtUp(o client.Object) {
 		}
 		return nil
 	})
-}
-
-// content is an object as the API server has it, without what changes with every write.
-func (s *stage) content(o client.Object) map[string]any {
-	s.Helper()
-	live := o.DeepCopyObject().(client.Object)
-	if !s.exists(live) {
-		return nil
-	}
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(live)
-	if err != nil {
-		s.Fatal(err)
-	}
-	for _, field := range []string{"resourceVersion", "managedFields", "uid", "creationTimestamp", "generation"} {
-		unstructured.RemoveNestedField(content, "metadata", field)
-	}
-	unstructured.RemoveNestedField(content, "status")
-	return content
-}
-
-func same(want, got map[string]any) error {
-	if diff := cmp.Diff(want, got); diff != "" {
-		return fmt.Errorf("it is not (-want +got):\n%s", diff)
-	}
-	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
@@ -74,7 +73,7 @@ func (c *crowd) newTenant(i int) *v1alpha1.Tenant {
 		}
 		t.Spec.Quota[name] = v1alpha1.Amount(sum.String())
 	}
-	t.Spec.Limits.Workspaces = ptr.To(int32(c.workspaces))
+	t.Spec.Limits.Workspaces = new(int32(c.workspaces))
 	return t
 }
 

@@ -31,7 +31,9 @@ type options struct {
 	progress   io.Writer
 }
 
-func main() {
+func main() { os.Exit(program()) }
+
+func program() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	log.SetLogger(zap.New(zap.WriteTo(io.Discard))) // the clients'; the operator logs to a file
@@ -50,8 +52,9 @@ func main() {
 	flag.Parse()
 	if err := run(ctx, o, file, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "scale:", err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
 func run(ctx context.Context, o options, file string, out io.Writer) error {

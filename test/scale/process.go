@@ -79,7 +79,7 @@ func (p *process) guard(ctx context.Context) (context.Context, context.CancelFun
 	go func() {
 		select {
 		case <-p.ended:
-			cancel(fmt.Errorf("the operator ended: %v\n%s", p.err, p.tail()))
+			cancel(fmt.Errorf("the operator ended: %w\n%s", p.err, p.tail()))
 		case <-ctx.Done():
 		}
 	}()

@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
@@ -62,7 +61,7 @@ func TestCountsAreNotRaced(t *testing.T) {
 	o := start(t)
 	o.awaitReady(t)
 	w := newWorld(t, "conta")
-	tenant := w.tenant("conta-tre", func(t *v1alpha1.Tenant) { t.Spec.Limits.Workspaces = ptr.To(int32(3)) })
+	tenant := w.tenant("conta-tre", func(t *v1alpha1.Tenant) { t.Spec.Limits.Workspaces = new(int32(3)) })
 	w.make(tenant)
 	w.awaitReady(tenant)
 

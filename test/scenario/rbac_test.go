@@ -66,11 +66,18 @@ func TestEveryRightIsNeeded(t *testing.T) {
 	} {
 		t.Run(round.name, func(t *testing.T) { d.round(t, round.of, round.work) })
 	}
+	d.operator.end(t) // it may have lost its lease or be about to
+	d.endLease()
+	d.start()
 	for _, r := range d.all {
 		if !d.seen[r] {
 			t.Errorf("nobody missed the right to %s: give it up, or let a round ask for it", r)
 		}
 	}
+	for _, o := range d.others {
+		d.discard(o)
+	}
+	d.end()
 }
 
 // children are the resources that the operator makes in its namespaces.
@@ -94,6 +101,7 @@ type deprivation struct {
 	tenants  []*v1alpha1.Tenant
 	objects  []condition.Object             // all that is to be Ready
 	homes    map[string]*v1alpha1.Workspace // one workspace per resource, by its plural
+	others   []client.Object                // what does not belong to the world's consortium
 	bound    map[string]string              // cluster role -> a binding to it, as namespace/name
 }
 
@@ -414,11 +422,7 @@ func (d *deprivation) makeMore() {
 	more := &v1alpha1.Consortium{ObjectMeta: metav1.ObjectMeta{Name: "prove-altre"}, Spec: consortium.Spec}
 	d.make(tenant, workspace, more)
 	d.objects = append(d.objects, tenant, workspace, more)
-	d.top.Cleanup(func() {
-		if err := client.IgnoreNotFound(d.admin.Delete(lasting(d.top).Context(), more)); err != nil {
-			d.top.Error(err)
-		}
-	})
+	d.others = append(d.others, more)
 }
 
 // changeSpecs has the operator say that it has seen a change, in each kind of ours.

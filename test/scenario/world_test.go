@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
@@ -22,6 +22,7 @@ type world struct {
 	t          testing.TB
 	admin      client.Client
 	consortium string
+	end        func() // takes it away; what comes when the test ends at the latest
 }
 
 // newWorld makes a consortium of whom a workspace that says nothing gets 1 CPU. At the end of the test all of it goes.
@@ -43,13 +44,13 @@ func newWorld(t testing.TB, consortium string) *world {
 			}}},
 		},
 	})
-	t.Cleanup(func() { w.end(before) })
+	w.end = sync.OnceFunc(func() { w.takeAway(lasting(t), before) })
+	t.Cleanup(w.end)
 	return w
 }
 
-// end takes the consortium and all that belongs to it away.
-func (w *world) end(before []string) {
-	t := lasting(w.t)
+// takeAway deletes the consortium and all that belongs to it, and wants that nothing is left.
+func (w *world) takeAway(t testing.TB, before []string) {
 	w.t = t
 	if err := w.admin.Delete(t.Context(), &v1alpha1.Consortium{ObjectMeta: metav1.ObjectMeta{Name: w.consortium}}); err != nil {
 		t.Error(err)
@@ -123,7 +124,7 @@ func (w *world) tenant(name string, options ...func(*v1alpha1.Tenant)) *v1alpha1
 				"requests.cpu": "100", "requests.memory": "100Gi", "limits.cpu": "200", "limits.memory": "200Gi", "requests.storage": "1000Gi", "pods": "1000",
 			},
 			StorageClasses: []v1alpha1.StorageClass{{Name: "standard"}},
-			Limits:         v1alpha1.Limits{Workspaces: ptr.To(int32(100))},
+			Limits:         v1alpha1.Limits{Workspaces: new(int32(100))},
 			Population:     &v1alpha1.Population{Value: 1000, Definition: "Census", ReferenceDate: "2024-01-01", Source: "prova"},
 		},
 	}
@@ -137,7 +138,7 @@ func (w *world) tenant(name string, options ...func(*v1alpha1.Tenant)) *v1alpha1
 func (w *world) workspace(tenant, name string, options ...func(*v1alpha1.Workspace)) *v1alpha1.Workspace {
 	o := &v1alpha1.Workspace{
 		ObjectMeta: metav1.ObjectMeta{Namespace: tenant, Name: name},
-		Spec:       v1alpha1.WorkspaceSpec{Environment: "Test", DataClass: v1alpha1.DataClassOrdinary, PersonalData: ptr.To(false)},
+		Spec:       v1alpha1.WorkspaceSpec{Environment: "Test", DataClass: v1alpha1.DataClassOrdinary, PersonalData: new(false)},
 	}
 	for _, option := range options {
 		option(o)

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
@@ -47,7 +48,9 @@ func operatorCommand() *cobra.Command {
 			if os.Getenv("GOGC") == "" { // nearly all of our memory is the cache, which lives long: collect often, it is cheap
 				debug.SetGCPercent(40)
 			}
-			log.SetLogger(zap.New(zap.UseDevMode(verbose)))
+			logger := zap.New(zap.UseDevMode(verbose))
+			log.SetLogger(logger)
+			klog.SetLogger(logger)
 			stdlog.SetFlags(0)
 			stdlog.SetOutput(relay{})
 			cfg, err := config.GetConfig()
