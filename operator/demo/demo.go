@@ -45,7 +45,15 @@ type demo struct {
 }
 
 // Run hosts the samples and reports; it returns when ctx ends, or after the report with Once.
-func Run(ctx context.Context, o Options) (err error) {
+func Run(ctx context.Context, o Options) error {
+	err := run(ctx, o)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) { // whatever was under way is not what went wrong
+		return errors.New("interrupted")
+	}
+	return err
+}
+
+func run(ctx context.Context, o Options) (err error) {
 	if o.Dir == "" {
 		cache, err := os.UserCacheDir()
 		if err != nil {
