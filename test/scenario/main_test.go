@@ -21,10 +21,6 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/ anew")
 
-var began = time.Now()
-
-func phase(t testing.TB, s string) { t.Logf("PHASE %5.1f %s", time.Since(began).Seconds(), s) }
-
 func TestMain(m *testing.M) {
 	log.SetLogger(zap.New(zap.WriteTo(io.Discard))) // the operator logs in a process of its own
 	cluster.Run(m)

@@ -58,18 +58,14 @@ func TestScenariosInAnyOrder(t *testing.T) {
 				everyone := slices.Concat(all...)
 				random.Shuffle(len(everyone), func(i, j int) { everyone[i], everyone[j] = everyone[j], everyone[i] })
 				hostAnyhow(t, c, everyone)
-				phase(t, "accepted")
 				awaitReady(t, c, slices.Concat(all...))
 			}
-			phase(t, "ready")
 			awaitQuiet(t, settling)
 			for _, scenario := range scenarios {
 				wantGolden(t, scenario, false)
 			}
 			wantNoDriftTold(t, c)
-			phase(t, "golden")
 			takeAllAway(t, c, all)
-			phase(t, "gone")
 			wantInventory(t, before)
 		})
 	}
