@@ -60,7 +60,9 @@ func TestBlocker(t *testing.T) {
 }
 
 func TestBindings(t *testing.T) {
-	subject := func(kind v1alpha1.SubjectKind, name string) v1alpha1.Subject { return v1alpha1.Subject{Kind: kind, Name: name} }
+	subject := func(kind v1alpha1.SubjectKind, name string) v1alpha1.Subject {
+		return v1alpha1.Subject{Kind: kind, Name: name}
+	}
 	people := []v1alpha1.Subject{
 		subject("User", "b"), subject("Group", "b"), subject("ServiceAccount", "flux"), subject("Group", "a"), subject("Group", "b"),
 	}
