@@ -214,4 +214,7 @@ func TestOvercommitted(t *testing.T) {
 	if diff := cmp.Diff(want, quota.Explain(lacks, ledger(), "sito")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+	if lacks := quota.Lacks(small, ledger(), "sportello", list("requests.cpu", "30")); len(lacks) > 0 {
+		t.Errorf("who keeps what it has lacks %v", quota.Explain(lacks, ledger(), "sportello"))
+	}
 }

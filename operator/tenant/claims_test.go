@@ -182,13 +182,16 @@ func TestRace(t *testing.T) {
 	}
 	held := make([][]string, many)
 	var wait sync.WaitGroup
+	start := make(chan struct{})
 	for i := range all {
 		wait.Go(func() {
-			for range 3 {
+			<-start
+			for range 20 {
 				held[i], _ = c.Grant(&all[i], all)
 			}
 		})
 	}
+	close(start)
 	wait.Wait()
 	winners := map[string][]int{}
 	for i := range held {

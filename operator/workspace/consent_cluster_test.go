@@ -66,6 +66,10 @@ func (s *stage) consents(client, server *v1alpha1.Workspace, apart bool) {
 	s.consent(client, server, false, waits+server.Namespace+"/server", waits+client.Namespace+"/client") // both ask, neither allows
 	edit(s, server, allow)
 	s.consent(client, server, true, "True Succeeded ", waits+client.Namespace+"/client")
+	edit(s, server, unask)
+	edit(s, client, unask)
+	edit(s, client, func(w *v1alpha1.Workspace) { w.Spec.Network.AllowFrom = peer(server) })
+	s.consent(client, server, false, waits+server.Namespace+"/server", waits+client.Namespace+"/client") // both allow, neither asks
 	if !apart {
 		return
 	}

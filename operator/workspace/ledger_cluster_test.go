@@ -95,7 +95,7 @@ func TestSwap(t *testing.T) {
 	left, right := s.workspace(a, "left", cpu("6")), s.workspace(a, "right", cpu("2"))
 	s.ready(left, right)
 	for i, order := range [][]client.Object{
-		{a, left, right}, {a, right, left}, {left, a, right}, {left, right, a}, {right, a, left}, {right, left, a},
+		{a, left, right}, {a, right, left}, {left, a, right}, {left, right, a}, {right, a, left}, {right, left, a}, {a, a, left, right}, {a, a, right, left},
 	} {
 		small, large := left, right // who shrinks to 2, who grows to 6
 		if i%2 == 1 {
