@@ -14,6 +14,11 @@ var CRDs embed.FS
 //go:embed rbac/*.yaml
 var RBAC embed.FS
 
+// Policies holds policies/*.yaml, the admission policies, and the kustomization that names their revision.
+//
+//go:embed policies/*.yaml
+var Policies embed.FS
+
 // Samples holds samples/<consortium>/*.yaml, two real consortia as manifests. Apply them in the order of their names.
 //
 //go:embed samples/*/*.yaml

@@ -23,6 +23,30 @@ const (
 	LabelCostCarrier = "broletto.dev/cost-carrier"
 )
 
+// Annotations on a managed namespace: what its tenant may use there. The admission policies in config/policies read them, and only
+// the operator writes them. Each is a list with blanks between its items; one that is empty or absent allows nothing.
+const (
+	// AnnotationHosts lists the hosts that the tenant's ledger holds for the workspace: the only ones that it serves.
+	AnnotationHosts = "broletto.dev/hosts"
+	// AnnotationSubjects lists who may be given rights there, as "Group:lugano:ict".
+	AnnotationSubjects = "broletto.dev/subjects"
+	// AnnotationServiceTypes lists the types of Service beside ClusterIP that the workspace's quota grants.
+	AnnotationServiceTypes = "broletto.dev/service-types"
+	// AnnotationStorageClasses lists the tenant's storage classes, its default first.
+	AnnotationStorageClasses = "broletto.dev/storage-classes"
+	// AnnotationRegistries lists the prefixes of images; "*" is any.
+	AnnotationRegistries = "broletto.dev/registries"
+	// AnnotationNodePools lists pools of nodes, the default first; "*" is any node.
+	AnnotationNodePools = "broletto.dev/node-pools"
+	// AnnotationPriorityClasses lists the priority classes that pods may have beside none.
+	AnnotationPriorityClasses = "broletto.dev/priority-classes"
+	// AnnotationRuntimeClasses lists the runtime classes that pods may have beside none.
+	AnnotationRuntimeClasses = "broletto.dev/runtime-classes"
+)
+
+// LabelNodePool holds a node's pool. The platform puts it on nodes, and a taint of the same key and value on nodes that are one pool's own.
+const LabelNodePool = "broletto.dev/node-pool"
+
 // Conditions that every kind has. They follow kstatus: Ready tells success, Reconciling that work is under
 // way and nobody is needed, Stalled that only a person can help.
 const (

@@ -182,7 +182,8 @@ type TenantSpec struct {
 	// +kubebuilder:default={}
 	Limits Limits `json:"limits,omitzero"`
 
-	// nodePools are the pools of nodes on which the tenant's pods may run, for example "shared". Absent: any.
+	// nodePools are the pools of nodes on which the tenant's pods may run, for example "shared": nodes with the label
+	// broletto.dev/node-pool of that value. A pod chooses one by its nodeSelector; one that does not gets the first. Absent: any node.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=8
@@ -200,6 +201,25 @@ type TenantSpec struct {
 	// +kubebuilder:validation:items:MaxLength=200
 	// +kubebuilder:validation:items:XValidation:rule=`self.matches(r'^[a-z0-9]([-.a-z0-9]*[a-z0-9])?(:[0-9]{1,5})?/([a-z0-9]([-._a-z0-9]*[a-z0-9])?/)*$')`,message="a registry is a host and perhaps a path, in lower case and ending in /, for example registry.ticino.example/ or registry.ticino.example:5000/lugano/"
 	Registries []string `json:"registries,omitempty"`
+
+	// priorityClasses are the priority classes that the tenant's pods may name. Where the cluster has a default class, list
+	// it here. Absent: none.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:XValidation:rule=`self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && !self.startsWith('system-')`,message="a priority class is a DNS label of at most 63 characters that does not begin with system-, for example tenant-high"
+	PriorityClasses []string `json:"priorityClasses,omitempty"`
+
+	// runtimeClasses are the runtime classes that the tenant's pods may name, for example "gvisor". Absent: none.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:XValidation:rule=`self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')`,message="a runtime class is a DNS label of at most 63 characters, for example gvisor"
+	RuntimeClasses []string `json:"runtimeClasses,omitempty"`
 }
 
 // Sponsor is the member that an external body belongs to.
@@ -367,7 +387,8 @@ type Limits struct {
 	Backups *int32 `json:"backups,omitempty"`
 
 	// objectsPerWorkspace is how many objects of each of these kinds one workspace, and the home namespace, may hold:
-	// ConfigMap, Secret, Service, Job, CronJob, PersistentVolumeClaim.
+	// ConfigMap, Secret, Service, Job, CronJob, PersistentVolumeClaim, Deployment, StatefulSet, Ingress, Role,
+	// HorizontalPodAutoscaler, PodDisruptionBudget; and eleven times as many ReplicaSets.
 	// +optional
 	// +kubebuilder:default=200
 	// +kubebuilder:validation:Minimum=1

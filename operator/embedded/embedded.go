@@ -11,14 +11,18 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/config"
 	"github.com/broletto/broletto/hack/kube"
+	"github.com/broletto/broletto/operator/guard"
 )
 
 const (
@@ -30,6 +34,8 @@ const (
 	tokenLife = 30 * 24 * time.Hour
 	// established bounds the wait until the API server serves our kinds.
 	established = 30 * time.Second
+	// inForce bounds the wait until the admission policies are in force.
+	inForce = 30 * time.Second
 )
 
 // Cluster is a running control plane.
@@ -42,7 +48,11 @@ func Start(ctx context.Context, o kube.Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Cluster{plane}, nil
+	c := &Cluster{plane}
+	if err := c.guarded(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("waiting for the admission policies: %w", err), c.Stop())
+	}
+	return c, nil
 }
 
 // Config acts as a user with a certificate of the cluster, without a limit of requests.
@@ -57,8 +67,10 @@ func (c *Cluster) Config(user string, groups ...string) (*rest.Config, error) {
 	}, nil
 }
 
-// Admin acts as the user who may do everything.
-func (c *Cluster) Admin() (*rest.Config, error) { return c.Config(kube.AdminUser, kube.AdminGroup) }
+// Admin acts as a platform engineer who may do everything, also what the admission policies keep from everybody else.
+func (c *Cluster) Admin() (*rest.Config, error) {
+	return c.Config(kube.AdminUser, kube.AdminGroup, guard.PlatformGroup)
+}
 
 // Operator acts as the operator's own service account, with the rights that config/rbac gives and no others.
 func (c *Cluster) Operator(ctx context.Context) (*rest.Config, error) {
@@ -108,7 +120,51 @@ func (c *Cluster) install(ctx context.Context) error {
 		return fmt.Errorf("creating namespace %s: %w", Namespace, err)
 	}
 	_, err = Apply(ctx, admin, config.RBAC, "rbac")
+	if err != nil {
+		return err
+	}
+	_, err = Apply(ctx, admin, config.Policies, "policies")
 	return err
+}
+
+// guarded waits until the admission policies judge requests, which takes the API server about a second: somebody who may do everything but
+// that is to be refused a namespace that looks managed, and our kinds are to get their finalizers.
+func (c *Cluster) guarded(ctx context.Context) error {
+	cfg, err := c.Config(kube.AdminUser, kube.AdminGroup)
+	if err != nil {
+		return err
+	}
+	scheme := runtime.NewScheme()
+	if err := errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return err
+	}
+	admin, err := client.New(cfg, client.Options{Scheme: scheme})
+	if err != nil {
+		return err
+	}
+	var last error
+	err = wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, inForce, true, func(ctx context.Context) (bool, error) {
+		last = judged(ctx, admin)
+		return last == nil, nil
+	})
+	return errors.Join(err, last)
+}
+
+// judged tries what the policies refuse and complete, without effect.
+func judged(ctx context.Context, admin client.Client) error {
+	managed := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "guard-probe", Labels: map[string]string{v1alpha1.LabelTenant: "guard-probe"}}}
+	if err := admin.Create(ctx, managed, client.DryRunAll); !apierrors.IsForbidden(err) {
+		return fmt.Errorf("a namespace that looks managed is not refused: %w", err)
+	}
+	w := &v1alpha1.Workspace{ObjectMeta: metav1.ObjectMeta{Name: "guard-probe", Namespace: metav1.NamespaceDefault}}
+	w.Spec = v1alpha1.WorkspaceSpec{Environment: v1alpha1.Test, DataClass: v1alpha1.DataClassOrdinary, PersonalData: new(false)}
+	if err := admin.Create(ctx, w, client.DryRunAll); err != nil {
+		return err
+	}
+	if len(w.Finalizers) == 0 {
+		return errors.New("a workspace gets no finalizer")
+	}
+	return nil
 }
 
 // Apply does what "kubectl apply --server-side" does with the YAML files of a folder, in the order of their names.

@@ -33,10 +33,18 @@ const (
 // It is the oldest Kubernetes that we support.
 const podSecurityVersion = "v1.34"
 
-// Namespace is a managed namespace: labelled with whose it is, pinned to a Pod Security Standard in all three modes.
-func Namespace(name string, t *v1alpha1.Tenant, level v1alpha1.PodSecurity) *corev1ac.NamespaceApplyConfiguration {
+// Allowance is what the admission policies allow in one namespace beside what they allow its tenant everywhere.
+type Allowance struct {
+	Hosts    []v1alpha1.Hostname
+	Subjects []v1alpha1.Subject
+	Services []corev1.ServiceType // beside ClusterIP
+}
+
+// Namespace is a managed namespace: labelled with whose it is, annotated with what the admission policies allow there, pinned to a
+// Pod Security Standard in all three modes.
+func Namespace(name string, t *v1alpha1.Tenant, level v1alpha1.PodSecurity, a Allowance) *corev1ac.NamespaceApplyConfiguration {
 	standard := strings.ToLower(string(level))
-	return corev1ac.Namespace(name).WithLabels(map[string]string{
+	return corev1ac.Namespace(name).WithAnnotations(allowances(t, a)).WithLabels(map[string]string{
 		v1alpha1.LabelConsortium:  t.Spec.Consortium,
 		v1alpha1.LabelTenant:      t.Name,
 		v1alpha1.LabelCostCarrier: costCarrier(t),
@@ -48,6 +56,53 @@ func Namespace(name string, t *v1alpha1.Tenant, level v1alpha1.PodSecurity) *cor
 		"pod-security.kubernetes.io/warn":            standard,
 		"pod-security.kubernetes.io/warn-version":    podSecurityVersion,
 	})
+}
+
+// allowances says everything, also what is empty: an annotation that somebody adds is drift like one that somebody changes.
+func allowances(t *v1alpha1.Tenant, a Allowance) map[string]string {
+	return map[string]string{
+		v1alpha1.AnnotationHosts:           items(a.Hosts),
+		v1alpha1.AnnotationSubjects:        items(people(a.Subjects)),
+		v1alpha1.AnnotationServiceTypes:    items(a.Services),
+		v1alpha1.AnnotationStorageClasses:  items(classes(t)),
+		v1alpha1.AnnotationRegistries:      items(orAny(t.Spec.Registries)),
+		v1alpha1.AnnotationNodePools:       items(orAny(t.Spec.NodePools)),
+		v1alpha1.AnnotationPriorityClasses: items(t.Spec.PriorityClasses),
+		v1alpha1.AnnotationRuntimeClasses:  items(t.Spec.RuntimeClasses),
+	}
+}
+
+func items[T ~string](list []T) string {
+	texts := make([]string, 0, len(list))
+	for _, item := range list {
+		texts = append(texts, string(item))
+	}
+	return strings.Join(texts, " ")
+}
+
+func orAny(list []string) []string {
+	if len(list) == 0 {
+		return []string{"*"}
+	}
+	return list
+}
+
+func classes(t *v1alpha1.Tenant) (out []string) {
+	for _, class := range t.Spec.StorageClasses {
+		out = append(out, class.Name)
+	}
+	return out
+}
+
+// people are the groups and users among subjects, sorted; accounts are known by their namespace.
+func people(subjects []v1alpha1.Subject) (out []string) {
+	for _, s := range subjects {
+		if s.Kind != v1alpha1.SubjectServiceAccount {
+			out = append(out, string(s.Kind)+":"+s.Name)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 func costCarrier(t *v1alpha1.Tenant) string {
@@ -160,13 +215,22 @@ func subjects(g Granted) []*rbacv1ac.SubjectApplyConfiguration {
 	return out
 }
 
-// Counts are the object counts that every managed namespace is bound to, so that no tenant fills the cluster's store.
+// Counts are the object counts that every managed namespace is bound to, so that no tenant fills the cluster's store. Kinds of which
+// we make objects ourselves are not among them: a tenant that used a count up would keep us from making a guardrail anew.
 func Counts(limits v1alpha1.Limits) corev1.ResourceList {
 	out := corev1.ResourceList{}
 	for _, name := range []corev1.ResourceName{
 		"count/configmaps", "count/secrets", "count/services", "count/jobs.batch", "count/cronjobs.batch", "persistentvolumeclaims",
+		"count/deployments.apps", "count/statefulsets.apps", "count/ingresses.networking.k8s.io", "count/roles.rbac.authorization.k8s.io",
+		"count/horizontalpodautoscalers.autoscaling", "count/poddisruptionbudgets.policy",
 	} {
 		out[name] = Count(limits.ObjectsPerWorkspace)
 	}
+	replicaSets := out["count/deployments.apps"].DeepCopy()
+	replicaSets.Mul(revisions)
+	out["count/replicasets.apps"] = replicaSets
 	return out
 }
+
+// revisions are how many ReplicaSets a Deployment keeps: the present one and, by default, ten to go back to.
+const revisions = 11

@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -32,6 +33,7 @@ import (
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/operator/apply"
 	"github.com/broletto/broletto/operator/consortium"
+	"github.com/broletto/broletto/operator/guard"
 	"github.com/broletto/broletto/operator/tenant"
 	"github.com/broletto/broletto/operator/workspace"
 )
@@ -64,6 +66,8 @@ type Options struct {
 	CertDir string
 	// ProbeAddress serves /healthz and /readyz; "0" serves none.
 	ProbeAddress string
+	// PlatformGroup may do what the admission policies keep from everybody but the operator; empty: guard.PlatformGroup.
+	PlatformGroup string
 	// Now is the clock; nil: the machine's.
 	Now func() time.Time
 }
@@ -77,7 +81,7 @@ func New(cfg *rest.Config, o Options) (ctrl.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	return mgr, errors.Join(controllers(mgr, o.Now), probes(mgr))
+	return mgr, errors.Join(controllers(mgr, o), probes(mgr))
 }
 
 // Connect is New without controllers and probes: the operator's cache and client alone, for tests that call Reconcile by hand.
@@ -135,7 +139,7 @@ func lock(cfg *rest.Config, namespace string) (resourcelock.Interface, error) {
 // Scheme knows the kinds that the operator reads and writes, and no more: each costs memory.
 func Scheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	builder := runtime.NewSchemeBuilder(corev1.AddToScheme, networkingv1.AddToScheme, rbacv1.AddToScheme, storagev1.AddToScheme, v1alpha1.AddToScheme)
+	builder := runtime.NewSchemeBuilder(admissionv1.AddToScheme, corev1.AddToScheme, networkingv1.AddToScheme, rbacv1.AddToScheme, storagev1.AddToScheme, v1alpha1.AddToScheme)
 	return scheme, builder.AddToScheme(scheme)
 }
 
@@ -159,18 +163,44 @@ func cacheOptions() cache.Options {
 	}
 }
 
-func controllers(mgr ctrl.Manager, now func() time.Time) error {
+func controllers(mgr ctrl.Manager, o Options) error {
 	c := client.WithFieldOwner(mgr.GetClient(), apply.FieldManager)
 	applier := &apply.Applier{Client: c, Live: mgr.GetAPIReader()}
 	recorder := mgr.GetEventRecorder("broletto")
+	keeper, err := policies(mgr, o.PlatformGroup)
+	if err != nil {
+		return err
+	}
+	keeper.Client, keeper.Events = c, recorder
 	return errors.Join(
+		keeper.SetupWithManager(mgr),
 		(&consortium.Reconciler{Client: c}).SetupWithManager(mgr),
-		(&tenant.Reconciler{Client: c, Apply: applier, Events: recorder, Now: now}).SetupWithManager(mgr),
-		(&workspace.Reconciler{Client: c, Apply: applier, Events: recorder, Now: now}).SetupWithManager(mgr),
+		(&tenant.Reconciler{Client: c, Apply: applier, Events: recorder, Now: o.Now}).SetupWithManager(mgr),
+		(&workspace.Reconciler{Client: c, Apply: applier, Events: recorder, Now: o.Now}).SetupWithManager(mgr),
+		metrics.Registry.Register(keeper.Collector(mgr.GetCache())),
 		metrics.Registry.Register(consortium.Collector(mgr.GetCache())),
 		metrics.Registry.Register(tenant.Collector(mgr.GetCache())),
 		metrics.Registry.Register(workspace.Collector(mgr.GetCache())),
 	)
+}
+
+// policies are the admission policies as this operator keeps them.
+func policies(mgr ctrl.Manager, platform string) (*guard.Reconciler, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), renewDeadline)
+	defer cancel()
+	operator, err := guard.WhoAmI(ctx, mgr.GetConfig())
+	if err != nil {
+		return nil, err
+	}
+	if platform == "" {
+		platform = guard.PlatformGroup
+	}
+	wanted, err := guard.Policies(operator, platform)
+	if err != nil {
+		return nil, err
+	}
+	revision, err := guard.Revision()
+	return &guard.Reconciler{Policies: wanted, Revision: revision}, err
 }
 
 func probes(mgr ctrl.Manager) error {

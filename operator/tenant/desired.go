@@ -1,9 +1,10 @@
 package tenant
 
 import (
-	"k8s.io/apimachinery/pkg/api/resource"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/operator/apply"
@@ -20,7 +21,7 @@ func Desired(t *v1alpha1.Tenant, member bool) apply.Set {
 		guardrail.Quota(home, homeQuota(t)),
 	}
 	if member {
-		objects = append(objects, guardrail.Accounts(home, append(t.Spec.Administrators, t.Spec.Viewers...))...)
+		objects = append(objects, guardrail.Accounts(home, slices.Concat(t.Spec.Administrators, t.Spec.Viewers))...)
 		objects = append(objects, guardrail.Bindings(home,
 			guardrail.Granted{Name: "admin", Role: guardrail.RoleTenantAdmin, Subjects: t.Spec.Administrators, AccountsIn: home},
 			guardrail.Granted{Name: "view", Role: guardrail.RoleTenantView, Subjects: t.Spec.Viewers, AccountsIn: home},
@@ -28,7 +29,7 @@ func Desired(t *v1alpha1.Tenant, member bool) apply.Set {
 	}
 	return apply.Set{
 		Owner:   t.UID,
-		Root:    guardrail.Namespace(home, t, v1alpha1.PodSecurityRestricted),
+		Root:    guardrail.Namespace(home, t, v1alpha1.PodSecurityRestricted, guardrail.Allowance{}),
 		Objects: objects,
 	}
 }

@@ -19,6 +19,7 @@ type Context struct {
 	Consortium *v1alpha1.Consortium
 	Tenant     *v1alpha1.Tenant
 	Granted    corev1.ResourceList // what the ledger holds for the workspace
+	Hosts      []v1alpha1.Hostname // which hosts it holds for it
 	Callers    []Peer              // workspaces that list this one in connectTo
 	Called     []Peer              // workspaces that list this one in allowFrom
 	Suspended  bool                // no new pods
@@ -49,12 +50,36 @@ func Desired(w *v1alpha1.Workspace, c Context) apply.Set {
 }
 
 func root(w *v1alpha1.Workspace, c Context) apply.Object {
-	return guardrail.Namespace(w.TargetNamespace(), c.Tenant, c.Consortium.Spec.Defaults.Workspace.PodSecurity).
+	return guardrail.Namespace(w.TargetNamespace(), c.Tenant, c.Consortium.Spec.Defaults.Workspace.PodSecurity, allowance(w, c)).
 		WithLabels(map[string]string{
 			v1alpha1.LabelWorkspace:   w.Name,
 			v1alpha1.LabelEnvironment: string(w.Spec.Environment),
 			v1alpha1.LabelDataClass:   string(w.Spec.DataClass),
 		})
+}
+
+// allowance is what the admission policies let this workspace use. A host that the ledger holds and that lies outside the tenant's
+// domains, since they have shrunk, is served no longer. Who is no member gives rights to nobody.
+func allowance(w *v1alpha1.Workspace, c Context) guardrail.Allowance {
+	var out guardrail.Allowance
+	for _, host := range c.Hosts {
+		if hostWithin(host, c.Tenant.Spec.Domains) {
+			out.Hosts = append(out.Hosts, host)
+		}
+	}
+	slices.Sort(out.Hosts)
+	if c.Member && w.DeletionTimestamp.IsZero() {
+		out.Subjects = slices.Concat(c.Tenant.Spec.Administrators, c.Tenant.Spec.Viewers, subjects(w, v1alpha1.RoleAdmin, v1alpha1.RoleEdit, v1alpha1.RoleView))
+	}
+	for _, s := range []struct {
+		resource corev1.ResourceName
+		kind     corev1.ServiceType
+	}{{corev1.ResourceServicesLoadBalancers, corev1.ServiceTypeLoadBalancer}, {corev1.ResourceServicesNodePorts, corev1.ServiceTypeNodePort}} {
+		if granted := c.Granted[s.resource]; !granted.IsZero() {
+			out.Services = append(out.Services, s.kind)
+		}
+	}
+	return out
 }
 
 // ephemeralPerPod bounds what a pod may write to its node's disk, where the quota does not say.

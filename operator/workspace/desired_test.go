@@ -66,7 +66,7 @@ func input(t *testing.T, folder string) (*v1alpha1.Workspace, Context) {
 	}
 	c := Context{
 		Consortium: consortium, Tenant: tenants[w.Namespace], Member: !with.Ended, Suspended: with.Suspended || with.Ended, Claims: with.Claims,
-		Granted: quota.Request(consortium.Spec.Defaults.Workspace.Quota, tenants[w.Namespace], w),
+		Granted: quota.Request(consortium.Spec.Defaults.Workspace.Quota, tenants[w.Namespace], w), Hosts: w.Spec.Network.Hosts,
 	}
 	c.Callers, c.Called = consents(w, others)
 	return w, c
@@ -106,6 +106,7 @@ func TestDesiredIsPure(t *testing.T) {
 		slices.Reverse(c.Callers)
 		slices.Reverse(c.Called)
 		slices.Reverse(c.Claims)
+		slices.Reverse(c.Hosts)
 		slices.Reverse(w.Spec.Network.AllowFrom)
 		slices.Reverse(w.Spec.Network.ConnectTo)
 		slices.Reverse(w.Spec.Access)

@@ -138,7 +138,7 @@ func (r *Reconciler) observe(ctx context.Context, w *v1alpha1.Workspace) (facts,
 	for i := range tenant.Status.Allocations {
 		if tenant.Status.Allocations[i].UID == w.UID {
 			seen.allocation = &tenant.Status.Allocations[i]
-			seen.Granted = seen.allocation.Quota
+			seen.Granted, seen.Hosts = seen.allocation.Quota, seen.allocation.Hosts
 		}
 	}
 	return seen, first(r.observePeers(ctx, w, &seen), r.observeClaims(ctx, w, &seen))

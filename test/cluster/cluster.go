@@ -24,6 +24,7 @@ import (
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/hack/kube"
 	"github.com/broletto/broletto/operator/embedded"
+	"github.com/broletto/broletto/operator/guard"
 )
 
 // startup bounds the time to a usable cluster. The first start on a machine compiles Kubernetes, which takes minutes.
@@ -72,8 +73,12 @@ func (s slow) Write(line []byte) (int, error) {
 // Plane is the package's control plane.
 func Plane() *embedded.Cluster { return plane }
 
-// Admin may do everything. No client made from it waits for a rate limit.
-func Admin() *rest.Config { return As(kube.AdminUser, kube.AdminGroup) }
+// Admin may do everything, also what the admission policies keep from everybody but the operator: it breaks the glass wherever it has
+// to. No client made from it waits for a rate limit.
+func Admin() *rest.Config { return As(kube.AdminUser, kube.AdminGroup, guard.PlatformGroup) }
+
+// ClusterAdmin may do what RBAC allows, which is everything, and what the admission policies let anybody do, which is not.
+func ClusterAdmin() *rest.Config { return As(kube.AdminUser, kube.AdminGroup) }
 
 // As is the configuration of a user in groups, who proves it with a certificate as people do, not by impersonation.
 func As(user string, groups ...string) *rest.Config {

@@ -4,6 +4,8 @@
 package generated
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io/fs"
 	"path"
@@ -17,6 +19,11 @@ const (
 	// Names in config/ that the chart leaves to its users.
 	namespace = "broletto-system"
 	account   = "broletto-operator"
+	operator  = "system:serviceaccount:" + namespace + ":" + account
+	platform  = "broletto:platform"
+
+	// revision is the annotation that tells which version of config/policies a policy is of.
+	revision = "broletto.dev/policies"
 
 	releaseNamespace = "{{ .Release.Namespace }}"
 	releaseAccount   = `{{ include "broletto.serviceAccountName" . | quote }}`
@@ -33,10 +40,12 @@ const (
 func Files(root fs.FS) (map[string]string, error) {
 	files := map[string]string{}
 	for name, generate := range map[string]func(fs.FS) (string, error){
-		"charts/broletto/templates/crds.yaml": definitions,
-		"charts/broletto/templates/rbac.yaml": roles,
-		"config/crd/kustomization.yaml":       list("config/crd", "*.yaml"),
-		"config/samples/kustomization.yaml":   list("config/samples", "*/*.yaml"),
+		"charts/broletto/templates/crds.yaml":     definitions,
+		"charts/broletto/templates/rbac.yaml":     roles,
+		"charts/broletto/templates/policies.yaml": policies,
+		"config/crd/kustomization.yaml":           list("config/crd", "*.yaml"),
+		"config/policies/kustomization.yaml":      policyList,
+		"config/samples/kustomization.yaml":       list("config/samples", "*/*.yaml"),
 	} {
 		content, err := generate(root)
 		if err != nil {
@@ -93,6 +102,66 @@ func roles(root fs.FS) (string, error) {
 		out.WriteString("---\n" + strings.ReplaceAll(text, namespace, releaseNamespace))
 	}
 	return out.String(), nil
+}
+
+// policies are the admission policies, for the names that the release gives to the operator and to the platform's people. Those that
+// mutate need a kind that not every cluster has.
+func policies(root fs.FS) (string, error) {
+	documents, err := read(root, "config/policies")
+	if err != nil {
+		return "", err
+	}
+	digest, err := digestOf(root, "config/policies")
+	if err != nil {
+		return "", err
+	}
+	var out strings.Builder
+	out.WriteString(header)
+	for _, d := range documents {
+		text, err := insert(d, "annotations", "    "+revision+": "+digest+"\n", "labels", labels)
+		if err != nil {
+			return "", err
+		}
+		text = strings.NewReplacer(
+			operator, `system:serviceaccount:{{ .Release.Namespace }}:{{ include "broletto.serviceAccountName" . }}`,
+			platform, `{{ .Values.platformGroup }}`,
+		).Replace(text)
+		if strings.HasPrefix(d.kind, "Mutating") {
+			text = "{{- if .Capabilities.APIVersions.Has \"admissionregistration.k8s.io/v1/MutatingAdmissionPolicy\" }}\n---\n" + text + "{{- end }}\n"
+		} else {
+			text = "---\n" + text
+		}
+		out.WriteString(text)
+	}
+	return out.String(), nil
+}
+
+// policyList is the kustomization of the admission policies, which says of each which revision it is of.
+func policyList(root fs.FS) (string, error) {
+	text, err := list("config/policies", "*.yaml")(root)
+	if err != nil {
+		return "", err
+	}
+	digest, err := digestOf(root, "config/policies")
+	return text + "commonAnnotations:\n  " + revision + ": " + digest + "\n", err
+}
+
+// digestOf is a digest of a folder's YAML files, in the order of their names, without the kustomization. It begins with a letter, so that
+// YAML takes it for text.
+func digestOf(root fs.FS, folder string) (string, error) {
+	files, err := sources(root, folder, "*.yaml")
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.New()
+	for _, file := range files {
+		content, err := fs.ReadFile(root, path.Join(folder, file))
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(sum, "%s %d\n%s", file, len(content), content)
+	}
+	return "r" + hex.EncodeToString(sum.Sum(nil)[:6]), nil
 }
 
 var metadata = regexp.MustCompile(`(?m)^metadata:\n(?:  .*\n)+`)

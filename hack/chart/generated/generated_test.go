@@ -22,6 +22,7 @@ func repository(files map[string]string) fstest.MapFS {
 		"config/crd/things.yaml":             crd,
 		"config/crd/kustomization.yaml":      "kind: Kustomization\n",
 		"config/rbac/role.yaml":              "kind: Role\nmetadata:\n  name: broletto-operator\n",
+		"config/policies/guard.yaml":         "kind: ValidatingAdmissionPolicy\nmetadata:\n  name: guard\n",
 		"config/samples/somewhere/00-x.yaml": "",
 	} {
 		root[name] = &fstest.MapFile{Data: []byte(content)}
@@ -101,6 +102,26 @@ spec: {}
 		"CRDList": {
 			reason: "all but the list itself", file: "config/crd/a.yaml", content: crd, generated: "config/crd/kustomization.yaml",
 			want: "resources:\n  - a.yaml\n  - things.yaml\n",
+		},
+		"PolicyNames": {
+			reason: "the release says who the operator and the platform's people are", file: "config/policies/guard.yaml",
+			content:   "kind: ValidatingAdmissionPolicy\nmetadata:\n  name: guard\nspec: {a: 'system:serviceaccount:broletto-system:broletto-operator', b: 'broletto:platform'}\n",
+			generated: "charts/broletto/templates/policies.yaml",
+			want:      `a: 'system:serviceaccount:{{ .Release.Namespace }}:{{ include "broletto.serviceAccountName" . }}', b: '{{ .Values.platformGroup }}'`,
+			unwanted:  namespace,
+		},
+		"PolicyRevision": {
+			reason: "a policy says which revision it is of", file: "config/policies/a.yaml", content: "kind: ValidatingAdmissionPolicy\nmetadata:\n  name: a\n",
+			generated: "charts/broletto/templates/policies.yaml", want: "  annotations:\n    broletto.dev/policies: r",
+		},
+		"PolicyList": {
+			reason: "the revision is that of the chart", file: "config/policies/a.yaml", content: "kind: ValidatingAdmissionPolicy\nmetadata:\n  name: a\n",
+			generated: "config/policies/kustomization.yaml", want: "resources:\n  - a.yaml\n  - guard.yaml\ncommonAnnotations:\n  broletto.dev/policies: r",
+		},
+		"MutatingPolicy": {
+			reason: "not every cluster has the kind", file: "config/policies/guard.yaml", content: "kind: MutatingAdmissionPolicy\nmetadata:\n  name: guard\n",
+			generated: "charts/broletto/templates/policies.yaml",
+			want:      "{{- if .Capabilities.APIVersions.Has \"admissionregistration.k8s.io/v1/MutatingAdmissionPolicy\" }}\n---\nkind: MutatingAdmissionPolicy\n",
 		},
 		"SampleList": {
 			reason: "samples lie in a folder per consortium", file: "config/samples/ticino/00-x.yaml", generated: "config/samples/kustomization.yaml",

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/broletto/broletto/operator/demo"
+	"github.com/broletto/broletto/operator/guard"
 	"github.com/broletto/broletto/operator/manager"
 )
 
@@ -70,6 +71,7 @@ func operatorCommand() *cobra.Command {
 	flags.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8443", "address that serves /metrics over HTTPS; 0 for none")
 	flags.StringVar(&o.CertDir, "metrics-cert-dir", "", "folder with tls.crt and tls.key of the metrics server; empty: self-signed")
 	flags.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8081", "address that serves /healthz and /readyz; 0 for none")
+	flags.StringVar(&o.PlatformGroup, "platform-group", guard.PlatformGroup, "group that may, in an emergency, write what only the operator writes")
 	flags.BoolVar(&verbose, "verbose", false, "log for people, in detail, instead of JSON for machines")
 	return command
 }

@@ -492,10 +492,22 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: population
       type:
         namedType: com.github.broletto.broletto.api.v1alpha1.Population
+    - name: priorityClasses
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
     - name: quota
       type:
         namedType: com.github.broletto.broletto.api.v1alpha1.Quota
     - name: registries
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: runtimeClasses
       type:
         list:
           elementType:

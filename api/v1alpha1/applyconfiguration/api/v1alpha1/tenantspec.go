@@ -48,11 +48,17 @@ type TenantSpecApplyConfiguration struct {
 	StorageClasses []StorageClassApplyConfiguration `json:"storageClasses,omitempty"`
 	// limits are how many objects the tenant may have. Absent: the defaults of its fields.
 	Limits *LimitsApplyConfiguration `json:"limits,omitempty"`
-	// nodePools are the pools of nodes on which the tenant's pods may run, for example "shared". Absent: any.
+	// nodePools are the pools of nodes on which the tenant's pods may run, for example "shared": nodes with the label
+	// broletto.dev/node-pool of that value. A pod chooses one by its nodeSelector; one that does not gets the first. Absent: any node.
 	NodePools []string `json:"nodePools,omitempty"`
 	// registries are the prefixes of the images that the tenant may run, each ending in "/", for example
 	// "registry.ticino.example/". Absent: any.
 	Registries []string `json:"registries,omitempty"`
+	// priorityClasses are the priority classes that the tenant's pods may name. Where the cluster has a default class, list
+	// it here. Absent: none.
+	PriorityClasses []string `json:"priorityClasses,omitempty"`
+	// runtimeClasses are the runtime classes that the tenant's pods may name, for example "gvisor". Absent: none.
+	RuntimeClasses []string `json:"runtimeClasses,omitempty"`
 }
 
 // TenantSpecApplyConfiguration constructs a declarative configuration of the TenantSpec type for use with
@@ -221,6 +227,26 @@ func (b *TenantSpecApplyConfiguration) WithNodePools(values ...string) *TenantSp
 func (b *TenantSpecApplyConfiguration) WithRegistries(values ...string) *TenantSpecApplyConfiguration {
 	for i := range values {
 		b.Registries = append(b.Registries, values[i])
+	}
+	return b
+}
+
+// WithPriorityClasses adds the given value to the PriorityClasses field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the PriorityClasses field.
+func (b *TenantSpecApplyConfiguration) WithPriorityClasses(values ...string) *TenantSpecApplyConfiguration {
+	for i := range values {
+		b.PriorityClasses = append(b.PriorityClasses, values[i])
+	}
+	return b
+}
+
+// WithRuntimeClasses adds the given value to the RuntimeClasses field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the RuntimeClasses field.
+func (b *TenantSpecApplyConfiguration) WithRuntimeClasses(values ...string) *TenantSpecApplyConfiguration {
+	for i := range values {
+		b.RuntimeClasses = append(b.RuntimeClasses, values[i])
 	}
 	return b
 }
