@@ -29,6 +29,7 @@ rules:
 type AuditEvent struct {
 	Time        time.Time // when the request came in
 	User        string
+	Credential  string // what the user is known by, as "JTI=..."; several by spaces
 	UserAgent   string
 	Verb        string // get, list, watch, create, update, patch, delete, deletecollection
 	RequestURI  string
@@ -38,6 +39,7 @@ type AuditEvent struct {
 	Namespace   string
 	Name        string
 	Code        int    // HTTP status
+	Forbidden   bool   // for want of a right, not by a quota or another rule
 	Stage       string // ResponseComplete; ResponseStarted for a watch; Panic
 }
 
@@ -94,7 +96,8 @@ type auditLine struct {
 	RequestURI string `json:"requestURI"`
 	Verb       string `json:"verb"`
 	User       struct {
-		Username string `json:"username"`
+		Username string              `json:"username"`
+		Extra    map[string][]string `json:"extra"`
 	} `json:"user"`
 	UserAgent string `json:"userAgent"`
 	ObjectRef struct {
@@ -107,13 +110,15 @@ type auditLine struct {
 	ResponseStatus struct {
 		Code int `json:"code"`
 	} `json:"responseStatus"`
-	RequestReceivedTimestamp time.Time `json:"requestReceivedTimestamp"`
+	Annotations              map[string]string `json:"annotations"`
+	RequestReceivedTimestamp time.Time         `json:"requestReceivedTimestamp"`
 }
 
 func (l auditLine) event() AuditEvent {
 	return AuditEvent{
 		Time:        l.RequestReceivedTimestamp,
 		User:        l.User.Username,
+		Credential:  strings.Join(l.User.Extra["authentication.kubernetes.io/credential-id"], " "),
 		UserAgent:   l.UserAgent,
 		Verb:        l.Verb,
 		RequestURI:  l.RequestURI,
@@ -123,6 +128,7 @@ func (l auditLine) event() AuditEvent {
 		Namespace:   l.ObjectRef.Namespace,
 		Name:        l.ObjectRef.Name,
 		Code:        l.ResponseStatus.Code,
+		Forbidden:   l.Annotations["authorization.k8s.io/decision"] == "forbid",
 		Stage:       l.Stage,
 	}
 }

@@ -9,9 +9,9 @@ import (
 
 const auditSample = `{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","stage":"ResponseComplete",` +
 	`"requestURI":"/apis/apps/v1/namespaces/a/deployments/web/status?fieldManager=x","verb":"patch",` +
-	`"user":{"username":"broletto","groups":["g"]},"userAgent":"broletto/v1",` +
+	`"user":{"username":"broletto","groups":["g"],"extra":{"authentication.kubernetes.io/credential-id":["JTI=1"]}},"userAgent":"broletto/v1",` +
 	`"objectRef":{"resource":"deployments","namespace":"a","name":"web","apiGroup":"apps","apiVersion":"v1","subresource":"status"},` +
-	`"responseStatus":{"metadata":{},"code":409},"requestReceivedTimestamp":"2026-01-02T03:04:05.000006Z"}` + "\n"
+	`"responseStatus":{"metadata":{},"code":403},"annotations":{"authorization.k8s.io/decision":"forbid"},"requestReceivedTimestamp":"2026-01-02T03:04:05.000006Z"}` + "\n"
 
 func TestReadAudit(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
@@ -24,9 +24,9 @@ func TestReadAudit(t *testing.T) {
 		t.Fatalf("got %v, %d, %v; want the one whole line", events, offset, err)
 	}
 	want := AuditEvent{
-		Time: time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), User: "broletto", UserAgent: "broletto/v1", Verb: "patch",
+		Time: time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), User: "broletto", Credential: "JTI=1", UserAgent: "broletto/v1", Verb: "patch",
 		RequestURI: "/apis/apps/v1/namespaces/a/deployments/web/status?fieldManager=x", Group: "apps",
-		Resource: "deployments", Subresource: "status", Namespace: "a", Name: "web", Code: 409, Stage: "ResponseComplete",
+		Resource: "deployments", Subresource: "status", Namespace: "a", Name: "web", Code: 403, Forbidden: true, Stage: "ResponseComplete",
 	}
 	if events[0] != want {
 		t.Errorf("got  %+v\nwant %+v", events[0], want)

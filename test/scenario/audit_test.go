@@ -1,8 +1,6 @@
 package scenario
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
@@ -19,16 +17,7 @@ import (
 const operatorUser = "system:serviceaccount:" + embedded.Namespace + ":broletto-operator"
 
 // request is one request to the API server.
-type request struct {
-	kube.AuditEvent
-	extra
-}
-
-// extra is what we read of a request ourselves.
-type extra struct {
-	credential string // the token that it came with
-	forbidden  bool   // for want of a right, not by a quota or another rule
-}
+type request struct{ kube.AuditEvent }
 
 func (r request) String() string {
 	return fmt.Sprintf("%s %s %s/%s %s/%s: %d", r.Time.Format("15:04:05.000"), r.Verb, r.Group, r.Resource+"/"+r.Subresource, r.Namespace, r.Name, r.Code)
@@ -49,52 +38,15 @@ func open(t testing.TB) window {
 // requests are those of everybody that were answered until now.
 func (w window) requests(t testing.TB) []request {
 	t.Helper()
-	log := cluster.Plane().AuditLog()
-	events, to, err := kube.ReadAudit(log, w.from)
+	events, _, err := kube.ReadAudit(cluster.Plane().AuditLog(), w.from)
 	if err != nil {
 		t.Fatal(err)
-	}
-	extras, err := extras(log, w.from, to)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(extras) != len(events) {
-		t.Fatalf("%d lines in the audit log make %d requests", len(extras), len(events))
 	}
 	out := make([]request, len(events))
 	for i, e := range events {
-		out[i] = request{e, extras[i]}
+		out[i] = request{e}
 	}
 	return out
-}
-
-// extras reads the same lines once more.
-func extras(log string, from, to int64) (out []extra, err error) {
-	f, err := os.Open(log)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	text := make([]byte, to-from)
-	if _, err := f.ReadAt(text, from); err != nil {
-		return nil, err
-	}
-	for line := range bytes.Lines(text) {
-		var event struct {
-			User struct {
-				Extra map[string][]string `json:"extra"`
-			} `json:"user"`
-			Annotations map[string]string `json:"annotations"`
-		}
-		if err := json.Unmarshal(line, &event); err != nil {
-			return nil, err
-		}
-		out = append(out, extra{
-			credential: strings.Join(event.User.Extra["authentication.kubernetes.io/credential-id"], " "),
-			forbidden:  event.Annotations["authorization.k8s.io/decision"] == "forbid",
-		})
-	}
-	return out, nil
 }
 
 // byOperator are the requests of operator processes.

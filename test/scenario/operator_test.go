@@ -150,7 +150,7 @@ func (o *operator) running() bool {
 func (o *operator) wantRights(t testing.TB) {
 	t.Helper()
 	for _, r := range o.requests.requests(t) {
-		if r.credential == o.credential && r.forbidden && !o.deprived {
+		if r.Credential == o.credential && r.Forbidden && !o.deprived {
 			t.Errorf("the operator asked for what config/rbac does not give: %s", r)
 		}
 	}

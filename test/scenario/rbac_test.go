@@ -196,7 +196,7 @@ func (d *deprivation) judge(t *testing.T, q request, missed []right) {
 	if q.Resource == "leases" {
 		asked.namespace = q.Namespace
 	}
-	if !q.forbidden { // a binding refused by the rule against giving what one has not, or a volume by a quota
+	if !q.Forbidden { // a binding refused by the rule against giving what one has not, or a volume by a quota
 		for _, r := range missed {
 			if r.verb == "bind" && q.Resource == "rolebindings" && d.bound[r.name] == q.Namespace+"/"+q.Name {
 				d.seen[r] = true

@@ -283,7 +283,7 @@ func wantInTurn(t *testing.T, writes []request, first, second *operator) {
 	t.Helper()
 	slices.SortStableFunc(writes, func(a, b request) int { return a.Time.Compare(b.Time) })
 	of := func(o *operator) func(request) bool {
-		return func(r request) bool { return r.credential == o.credential }
+		return func(r request) bool { return r.Credential == o.credential }
 	}
 	begins := slices.IndexFunc(writes, of(second))
 	if begins < 0 || !slices.ContainsFunc(writes, of(first)) {
