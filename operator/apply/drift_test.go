@@ -151,11 +151,11 @@ func TestDrift(t *testing.T) {
 				t.Errorf("%s: reported %v, want %v", tc.reason, told, !tc.untold)
 			}
 			seen(t, a, tc.object)
-			offset := now(t)
+			mark := cluster.Mark(t)
 			if again := converge(t, a, set); len(again) > 0 {
 				t.Errorf("%s: drifted for ever: %v", tc.reason, again)
 			}
-			if requests, _ := since(t, offset); len(requests) > 0 {
+			if requests := asked(t, mark); len(requests) > 0 {
 				t.Errorf("%s: not at rest after the repair:\n%s", tc.reason, lines(requests))
 			}
 		})
@@ -220,11 +220,11 @@ func TestForeignMetadata(t *testing.T) {
 				t.Fatal(err)
 			}
 			seen(t, a, o)
-			offset := now(t)
+			mark := cluster.Mark(t)
 			if drifted := converge(t, a, set); len(drifted) > 0 {
 				t.Errorf("their metadata is called drift: %v", drifted)
 			}
-			if requests, _ := since(t, offset); len(requests) > 0 {
+			if requests := asked(t, mark); len(requests) > 0 {
 				t.Errorf("their metadata cost requests:\n%s", lines(requests))
 			}
 			spoil(t, drift{object: o, change: func(o client.Object) {

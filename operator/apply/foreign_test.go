@@ -43,13 +43,13 @@ func TestForeign(t *testing.T) {
 					return a.Client.Get(t.Context(), client.ObjectKeyFromObject(ns), &corev1.Namespace{})
 				})
 			}
-			offset := now(t)
+			mark := cluster.Mark(t)
 			_, err := a.Sync(t.Context(), set)
 			var foreign *apply.Foreign
 			if !errors.As(err, &foreign) || foreign.Kind != "Namespace" || foreign.Name != ns.Name {
 				t.Errorf("%s: got %v, want a *Foreign", tc.reason, err)
 			}
-			requests, _ := since(t, offset)
+			requests := asked(t, mark)
 			for _, e := range mutating(requests) {
 				if e.Code < 300 {
 					t.Errorf("%s: wrote %s %s %d", tc.reason, e.Verb, e.RequestURI, e.Code)
@@ -70,12 +70,12 @@ func TestStrippedRoot(t *testing.T) {
 	ns := rootOf(t, *set.Root.GetName())
 	spoil(t, drift{object: ns, change: func(o client.Object) { delete(o.GetLabels(), "broletto.dev/owner") }})
 	seen(t, a, ns)
-	offset := now(t)
+	mark := cluster.Mark(t)
 	var foreign *apply.Foreign
 	if _, err := a.Sync(t.Context(), set); !errors.As(err, &foreign) {
 		t.Errorf("got %v, want a *Foreign", err)
 	}
-	if requests, _ := since(t, offset); len(mutating(requests)) > 0 {
+	if requests := asked(t, mark); len(mutating(requests)) > 0 {
 		t.Errorf("wrote:\n%s", lines(requests))
 	}
 }
@@ -137,12 +137,12 @@ func TestTerminating(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, who := range []*apply.Applier{{Client: &forgetful{a.Client}, Live: a.Live}, a} {
-			offset := now(t)
+			mark := cluster.Mark(t)
 			var terminating *apply.Terminating
 			if _, err := who.Sync(t.Context(), set); !errors.As(err, &terminating) || terminating.Kind != "Namespace" {
 				t.Errorf("got %v, want a *Terminating of the namespace", err)
 			}
-			requests, _ := since(t, offset)
+			requests := asked(t, mark)
 			for _, e := range mutating(requests) {
 				if e.Code < 300 {
 					t.Errorf("wrote into a namespace that goes: %s %s %d", e.Verb, e.RequestURI, e.Code)

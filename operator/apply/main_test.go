@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,7 +16,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -88,43 +88,10 @@ func converge(t *testing.T, a *apply.Applier, set apply.Set) (drifted []string) 
 	}
 }
 
-// since reads what the operator asked of the API server from an offset of the audit log on, watches left out, and returns the
-// new offset. A request of a marked client tells that the log has caught up.
-func since(t *testing.T, offset int64) (requests []kube.AuditEvent, next int64) {
+// asked is what the operator asked of the API server since a mark, watches left out.
+func asked(t *testing.T, mark int) []kube.AuditEvent {
 	t.Helper()
-	mark := fmt.Sprintf("mark-%d", time.Now().UnixNano())
-	if err := admin(t).Get(t.Context(), client.ObjectKey{Name: mark}, &corev1.Namespace{}); !apierrors.IsNotFound(err) {
-		t.Fatal(err)
-	}
-	next = offset
-	cluster.Eventually(t, 10*time.Second, "the audit log catches up", func() error {
-		events, end, err := kube.ReadAudit(cluster.Plane().AuditLog(), next)
-		if err != nil {
-			return err
-		}
-		next = end
-		caughtUp := false
-		for _, e := range events {
-			caughtUp = caughtUp || e.Name == mark
-			if e.UserAgent == agent && e.Verb != "watch" {
-				requests = append(requests, e)
-			}
-		}
-		if !caughtUp {
-			return fmt.Errorf("no %s yet", mark)
-		}
-		return nil
-	})
-	return requests, next
-}
-
-var tail int64
-
-// now is the present end of the audit log.
-func now(t *testing.T) int64 {
-	t.Helper()
-	_, tail = since(t, tail)
-	return tail
+	return slices.DeleteFunc(cluster.Since(t, mark), func(e kube.AuditEvent) bool { return e.UserAgent != agent || e.Verb == "watch" })
 }
 
 func lines(requests []kube.AuditEvent) string {
@@ -135,13 +102,8 @@ func lines(requests []kube.AuditEvent) string {
 	return strings.Join(out, "\n")
 }
 
-func mutating(requests []kube.AuditEvent) (out []kube.AuditEvent) {
-	for _, e := range requests {
-		if e.Mutating() {
-			out = append(out, e)
-		}
-	}
-	return out
+func mutating(requests []kube.AuditEvent) []kube.AuditEvent {
+	return slices.DeleteFunc(slices.Clone(requests), func(e kube.AuditEvent) bool { return !e.Mutating() })
 }
 
 // snapshot is every object of a namespace of the kinds that sets hold, and the namespace, by "Kind/name" as JSON without what

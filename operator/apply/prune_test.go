@@ -56,9 +56,9 @@ func TestPrune(t *testing.T) {
 	if diff := cmp.Diff(before, inventory(rootOf(t, namespace))); diff != "" {
 		t.Errorf("inventory (-want +got):\n%s", diff)
 	}
-	offset := now(t)
+	mark := cluster.Mark(t)
 	converge(t, a, set)
-	if requests, _ := since(t, offset); len(requests) > 0 {
+	if requests := asked(t, mark); len(requests) > 0 {
 		t.Errorf("not at rest after pruning:\n%s", lines(requests))
 	}
 }
@@ -170,9 +170,9 @@ func TestFinalizer(t *testing.T) {
 	if got := inventory(rootOf(t, namespace)); len(got) != 6 {
 		t.Errorf("inventory %v still names what is gone", got)
 	}
-	offset := now(t)
+	mark := cluster.Mark(t)
 	converge(t, a, set)
-	if requests, _ := since(t, offset); len(requests) > 0 {
+	if requests := asked(t, mark); len(requests) > 0 {
 		t.Errorf("not at rest:\n%s", lines(requests))
 	}
 }
@@ -212,14 +212,14 @@ func TestRemove(t *testing.T) {
 			cluster.Eventually(t, 10*time.Second, "the cache sees it", func() error {
 				return a.Client.Get(t.Context(), client.ObjectKeyFromObject(ns), &corev1.Namespace{})
 			})
-			offset := now(t)
+			mark := cluster.Mark(t)
 			if gone, err := a.Remove(t.Context(), set); err != nil || !gone {
 				t.Errorf("got %v, %v: a root that is not ours is none", gone, err)
 			}
 			if there, err := a.Exists(t.Context(), set); err != nil || there {
 				t.Errorf("a foreign namespace is taken for ours: %v, %v", there, err)
 			}
-			if requests, _ := since(t, offset); len(requests) > 0 {
+			if requests := asked(t, mark); len(requests) > 0 {
 				t.Errorf("touched what is not ours:\n%s", lines(requests))
 			}
 			if !exists(t, ns) || !ns.DeletionTimestamp.IsZero() {

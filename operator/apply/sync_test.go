@@ -95,11 +95,12 @@ func claim(namespace, name, size string) apply.Object {
 func TestSync(t *testing.T) {
 	a, set := applier(t), home(fresh())
 	set.Objects = append(set.Objects, claim(*set.Root.GetName(), "documenti", "1Gi"))
-	namespace, offset := *set.Root.GetName(), now(t)
+	namespace, mark := *set.Root.GetName(), cluster.Mark(t)
 	if drifted := converge(t, a, set); len(drifted) > 0 {
 		t.Errorf("what was just made is called drifted: %v", drifted)
 	}
-	requests, offset := since(t, offset)
+	settled := cluster.Mark(t)
+	requests := asked(t, mark)
 	order := []string{"namespaces", "serviceaccounts", "networkpolicies", "networkpolicies", "resourcequotas", "limitranges", "rolebindings", "persistentvolumeclaims"}
 	var created []string
 	for _, e := range requests {
@@ -128,7 +129,7 @@ func TestSync(t *testing.T) {
 	if again := converge(t, a, set); len(again) > 0 {
 		t.Errorf("drifted at once: %v", again)
 	}
-	if requests, _ = since(t, offset); len(requests) > 0 {
+	if requests = asked(t, settled); len(requests) > 0 {
 		t.Errorf("a settled set cost requests:\n%s", lines(requests))
 	}
 }
@@ -145,12 +146,12 @@ func inventory(ns *corev1.Namespace) (out []string) {
 func TestStaleCache(t *testing.T) {
 	a, set := applier(t), home(fresh())
 	converge(t, a, set)
-	offset, before := now(t), snapshot(t, *set.Root.GetName())
+	mark, before := cluster.Mark(t), snapshot(t, *set.Root.GetName())
 	blind := &apply.Applier{Client: &forgetful{Client: a.Client}, Live: a.Live}
 	if drifted := converge(t, blind, set); len(drifted) > 0 {
 		t.Errorf("drifted: %v", drifted)
 	}
-	requests, _ := since(t, offset)
+	requests := asked(t, mark)
 	for _, e := range mutating(requests) {
 		if innate := e.Verb == "patch" && e.Resource == "serviceaccounts"; !innate && (e.Verb != "create" || e.Code != 409) {
 			t.Errorf("wrote what was there: %s %s %d", e.Verb, e.RequestURI, e.Code)
@@ -183,9 +184,9 @@ func TestChangeOfMind(t *testing.T) {
 	if diff := cmp.Diff(snapshot(t, name), snapshot(t, namespace)); diff != "" {
 		t.Errorf("what changed differs from what was made like that (-made +changed):\n%s", diff)
 	}
-	offset := now(t)
+	mark := cluster.Mark(t)
 	converge(t, a, set)
-	if requests, _ := since(t, offset); len(requests) > 0 {
+	if requests := asked(t, mark); len(requests) > 0 {
 		t.Errorf("a settled set cost requests:\n%s", lines(requests))
 	}
 }
@@ -207,10 +208,10 @@ func TestDefaultAccount(t *testing.T) {
 	if account.Labels["broletto.dev/owner"] != string(owner) || account.AutomountServiceAccountToken == nil || *account.AutomountServiceAccountToken {
 		t.Errorf("the account was not taken over: %+v", account)
 	}
-	version, offset := account.ResourceVersion, now(t)
+	version, mark := account.ResourceVersion, cluster.Mark(t)
 	time.Sleep(2 * time.Second) // for the other side to fight, if it wants to
 	converge(t, a, set)
-	if requests, _ := since(t, offset); len(requests) > 0 {
+	if requests := asked(t, mark); len(requests) > 0 {
 		t.Errorf("a settled set cost requests:\n%s", lines(requests))
 	}
 	if seen(t, a, account); account.ResourceVersion != version {

@@ -14,6 +14,9 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -87,6 +90,18 @@ func As(user string, groups ...string) *rest.Config {
 		panic(fmt.Sprintf("test/cluster: %v", err)) // the key was made by us, so it is a bug
 	}
 	cfg.UserAgent = user
+	return cfg
+}
+
+// Account acts as a service account, by a token of it.
+func Account(t testing.TB, namespace, name string) *rest.Config {
+	t.Helper()
+	account, request := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}, &authenticationv1.TokenRequest{}
+	if err := Client(t, Admin()).SubResource("token").Create(t.Context(), account, request); err != nil {
+		t.Fatalf("a token of account %s in %s: %v", name, namespace, err)
+	}
+	cfg := rest.AnonymousClientConfig(Admin())
+	cfg.BearerToken = request.Status.Token
 	return cfg
 }
 
