@@ -14,6 +14,7 @@ import (
 
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/test/cluster"
+	"github.com/broletto/broletto/test/stage"
 )
 
 // stalled is a tenant that gets nothing, why it says so, and what a person does about it.
@@ -23,13 +24,13 @@ type stalled struct {
 	why       string // the reason of the verdict
 	condition string // the question that is answered with no
 	message   string
-	heal      func(*stage, *v1alpha1.Tenant)
+	heal      func(*stage.Stage, *v1alpha1.Tenant)
 }
 
-func stalledRows(s *stage, holder *v1alpha1.Tenant) map[string]stalled {
+func stalledRows(s *stage.Stage, holder *v1alpha1.Tenant) map[string]stalled {
 	held := string(holder.Spec.Domains[0])
-	give := func(s *stage, _ *v1alpha1.Tenant) {
-		edit(s, holder, func(holder *v1alpha1.Tenant) { holder.Spec.Domains = nil })
+	give := func(s *stage.Stage, _ *v1alpha1.Tenant) {
+		stage.Edit(s, holder, func(holder *v1alpha1.Tenant) { holder.Spec.Domains = nil })
 	}
 	domains := func(domain string) func(*v1alpha1.Tenant) {
 		return func(t *v1alpha1.Tenant) { t.Spec.Domains = []v1alpha1.Hostname{v1alpha1.Hostname(domain)} }
@@ -37,26 +38,26 @@ func stalledRows(s *stage, holder *v1alpha1.Tenant) map[string]stalled {
 	return map[string]stalled{
 		"later": {
 			reason: "a consortium that does not exist", why: v1alpha1.ReasonConsortiumNotFound, condition: v1alpha1.ConditionConsortiumFound,
-			edit:    func(t *v1alpha1.Tenant) { t.Spec.Consortium = s.id("later") },
-			message: fmt.Sprintf("there is no consortium %[1]s: create it, or make the tenant anew under another", s.id("later")),
-			heal: func(s *stage, _ *v1alpha1.Tenant) {
-				s.consortium(func(c *v1alpha1.Consortium) { c.Name = s.id("later") })
+			edit:    func(t *v1alpha1.Tenant) { t.Spec.Consortium = s.ID("later") },
+			message: fmt.Sprintf("there is no consortium %[1]s: create it, or make the tenant anew under another", s.ID("later")),
+			heal: func(s *stage.Stage, _ *v1alpha1.Tenant) {
+				s.Consortium(func(c *v1alpha1.Consortium) { c.Name = s.ID("later") })
 			},
 		},
 		"italian": {
 			reason: "the land register's code is of another country", why: v1alpha1.ReasonCodeSystemMismatch, condition: v1alpha1.ConditionConsortiumFound,
 			edit:    func(t *v1alpha1.Tenant) { t.Spec.Codes.IPA = "c_l682" },
-			message: fmt.Sprintf("spec.codes are of another country than consortium %s, which is in CH: bfs belongs to CH; istat, cadastral and ipa to IT", s.id("c")),
-			heal: func(s *stage, t *v1alpha1.Tenant) {
-				edit(s, t, func(t *v1alpha1.Tenant) { t.Spec.Codes.IPA = "" })
+			message: fmt.Sprintf("spec.codes are of another country than consortium %s, which is in CH: bfs belongs to CH; istat, cadastral and ipa to IT", s.ID("c")),
+			heal: func(s *stage.Stage, t *v1alpha1.Tenant) {
+				stage.Edit(s, t, func(t *v1alpha1.Tenant) { t.Spec.Codes.IPA = "" })
 			},
 		},
 		"namesake": {
 			reason: "a code that an older tenant holds", why: v1alpha1.ReasonDuplicateCode, condition: v1alpha1.ConditionCodesUnique,
 			edit:    func(t *v1alpha1.Tenant) { t.Spec.Codes = holder.Spec.Codes },
 			message: fmt.Sprintf("other:%s is held by tenant %s; correct spec.codes, or delete the tenant that should not be", holder.Spec.Codes.Other, holder.Name),
-			heal: func(s *stage, t *v1alpha1.Tenant) {
-				edit(s, t, func(t *v1alpha1.Tenant) { t.Spec.Codes.Other += "-2" })
+			heal: func(s *stage.Stage, t *v1alpha1.Tenant) {
+				stage.Edit(s, t, func(t *v1alpha1.Tenant) { t.Spec.Codes.Other += "-2" })
 			},
 		},
 		"equal": {
@@ -69,35 +70,35 @@ func stalledRows(s *stage, holder *v1alpha1.Tenant) map[string]stalled {
 			reason: "a domain below one that an older tenant holds", why: v1alpha1.ReasonDomainConflict, condition: v1alpha1.ConditionDomainsUnique,
 			edit:    domains("sito." + held),
 			message: fmt.Sprintf("domain:sito.%s overlaps domain:%s of tenant %s; take it out of spec.domains of one of the two", held, held, holder.Name),
-			heal: func(s *stage, t *v1alpha1.Tenant) {
-				edit(s, t, domains("sito-"+held))
+			heal: func(s *stage.Stage, t *v1alpha1.Tenant) {
+				stage.Edit(s, t, domains("sito-"+held))
 			},
 		},
 		"above": {
 			reason: "a domain around one that an older tenant holds", why: v1alpha1.ReasonDomainConflict, condition: v1alpha1.ConditionDomainsUnique,
-			edit:    domains(s.name + ".example"),
-			message: fmt.Sprintf("domain:%s.example overlaps domain:%s of tenant %s; take it out of spec.domains of one of the two", s.name, held, holder.Name),
-			heal: func(s *stage, t *v1alpha1.Tenant) {
-				edit(s, t, func(t *v1alpha1.Tenant) { t.Spec.Domains = nil })
+			edit:    domains(s.Prefix + ".example"),
+			message: fmt.Sprintf("domain:%s.example overlaps domain:%s of tenant %s; take it out of spec.domains of one of the two", s.Prefix, held, holder.Name),
+			heal: func(s *stage.Stage, t *v1alpha1.Tenant) {
+				stage.Edit(s, t, func(t *v1alpha1.Tenant) { t.Spec.Domains = nil })
 			},
 		},
 		"past": {
 			reason: "a membership that was over before the tenant was written", why: v1alpha1.ReasonMembershipEnded, condition: v1alpha1.ConditionMember,
 			edit: func(t *v1alpha1.Tenant) {
-				t.Spec.Memberships = []v1alpha1.Membership{membership("2018-06-20", "2020-12-31")}
+				t.Spec.Memberships = []v1alpha1.Membership{stage.Membership("2018-06-20", "2020-12-31")}
 			},
 			message: ended,
-			heal: func(s *stage, t *v1alpha1.Tenant) {
-				edit(s, t, func(t *v1alpha1.Tenant) {
-					t.Spec.Memberships = append(t.Spec.Memberships, membership("2024-01-01", ""))
+			heal: func(s *stage.Stage, t *v1alpha1.Tenant) {
+				stage.Edit(s, t, func(t *v1alpha1.Tenant) {
+					t.Spec.Memberships = append(t.Spec.Memberships, stage.Membership("2024-01-01", ""))
 				})
 			},
 		},
 		"taken": {
 			reason: "a namespace that somebody else made", why: v1alpha1.ReasonNamespaceConflict, condition: v1alpha1.ConditionNamespaceOwned,
-			message: fmt.Sprintf("namespace %[1]s exists already and is not ours; nothing was written to it: delete it, or take another name", s.id("taken")),
-			heal: func(s *stage, t *v1alpha1.Tenant) {
-				s.remove(namespaceOf(t))
+			message: fmt.Sprintf("namespace %[1]s exists already and is not ours; nothing was written to it: delete it, or take another name", s.ID("taken")),
+			heal: func(s *stage.Stage, t *v1alpha1.Tenant) {
+				s.Remove(namespaceOf(t))
 			},
 		},
 	}
@@ -110,50 +111,50 @@ const ended = "no membership covers today: rights are withdrawn and workspaces s
 // way out which it names is one.
 func TestStalled(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, "stall")
-	c, holder := s.consortium(), s.tenant("holder", func(t *v1alpha1.Tenant) {
-		t.Spec.Domains = []v1alpha1.Hostname{v1alpha1.Hostname("comune." + s.name + ".example")}
+	s := stage.New(t, "stall")
+	c, holder := s.Consortium(), s.Tenant("holder", func(t *v1alpha1.Tenant) {
+		t.Spec.Domains = []v1alpha1.Hostname{v1alpha1.Hostname("comune." + s.Prefix + ".example")}
 	})
-	s.ready(c, holder)
-	foreign := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.id("taken"), Labels: map[string]string{"mine": "yes"}}}
-	s.create(foreign)
-	s.create(&corev1.ConfigMap{ObjectMeta: in(foreign.Name, "mine")})
+	s.Ready(c, holder)
+	foreign := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.ID("taken"), Labels: map[string]string{"mine": "yes"}}}
+	s.Create(foreign)
+	s.Create(&corev1.ConfigMap{ObjectMeta: stage.In(foreign.Name, "mine")})
 
 	rows, tenants := stalledRows(s, holder), map[string]*v1alpha1.Tenant{}
 	for name, row := range rows {
-		tenants[name] = s.tenant(name, func(t *v1alpha1.Tenant) {
+		tenants[name] = s.Tenant(name, func(t *v1alpha1.Tenant) {
 			if row.edit != nil {
 				row.edit(t)
 			}
 		})
 	}
 	for name, row := range rows {
-		t.Run(name, func(t *testing.T) { s.on(t).stalls(tenants[name], row) })
+		t.Run(name, func(t *testing.T) { stalls(s.On(t), tenants[name], row) })
 	}
-	s.read(foreign)
+	s.Read(foreign)
 	if diff := cmp.Diff(map[string]string{"mine": "yes", "kubernetes.io/metadata.name": foreign.Name}, foreign.Labels); diff != "" || len(foreign.Annotations) > 0 {
 		t.Errorf("the namespace of somebody else was written to (-want +got):\n%s\n%v", diff, foreign.Annotations)
 	}
-	s.ready(holder)
+	s.Ready(holder)
 	for name, row := range rows {
 		row.heal(s, tenants[name])
 	}
 	for name := range rows {
-		t.Run(name+" heals", func(t *testing.T) { s.on(t).ready(tenants[name]) })
+		t.Run(name+" heals", func(t *testing.T) { s.On(t).Ready(tenants[name]) })
 	}
 }
 
 // stalls checks one row: the verdict, the answer it rests on, and that there is nothing.
-func (s *stage) stalls(a *v1alpha1.Tenant, row stalled) {
+func stalls(s *stage.Stage, a *v1alpha1.Tenant, row stalled) {
 	s.Helper()
-	message := s.await(a, v1alpha1.ConditionStalled, row.why)
+	message := s.Await(a, v1alpha1.ConditionStalled, row.why)
 	if diff := cmp.Diff(row.message, message); diff != "" {
 		s.Errorf("%s: message (-want +got):\n%s", row.reason, diff)
 	}
 	if diff := cmp.Diff([]string{row.condition + "=False " + row.why + " " + row.message}, answers(a)); diff != "" {
 		s.Errorf("%s: what is not in order (-want +got):\n%s", row.reason, diff)
 	}
-	s.nothing(a)
+	nothing(s, a)
 }
 
 // answers are the reports of a tenant that are not True, other than the verdicts.
@@ -171,19 +172,19 @@ func answers(a *v1alpha1.Tenant) (out []string) {
 }
 
 // nothing checks that a tenant has nothing and nobody a right.
-func (s *stage) nothing(a *v1alpha1.Tenant) {
+func nothing(s *stage.Stage, a *v1alpha1.Tenant) {
 	s.Helper()
 	if a.Status.Namespace != "" {
 		s.Errorf("status.namespace: %s", a.Status.Namespace)
 	}
-	if ns := namespaceOf(a); s.exists(ns) && ns.Labels[v1alpha1.LabelOwner] != "" {
+	if ns := namespaceOf(a); s.Exists(ns) && ns.Labels[v1alpha1.LabelOwner] != "" {
 		s.Errorf("there is a home: %v", ns.Labels)
 	}
-	if bindings := s.bindings(a.Name); len(bindings) > 0 {
+	if bindings := bindingsIn(s, a.Name); len(bindings) > 0 {
 		s.Errorf("there are bindings: %v", bindings)
 	}
 	for _, people := range []string{"ict", "revisione"} {
-		if s.may(group(a.Name, people), authorizationv1.ResourceAttributes{Namespace: a.Name, Verb: "list", Group: "broletto.dev", Resource: "workspaces"}) {
+		if may(s, stage.Group(a.Name, people), authorizationv1.ResourceAttributes{Namespace: a.Name, Verb: "list", Group: "broletto.dev", Resource: "workspaces"}) {
 			s.Errorf("group %s has rights", people)
 		}
 	}
@@ -192,20 +193,20 @@ func (s *stage) nothing(a *v1alpha1.Tenant) {
 // TestForeignNamespace finds somebody else's namespace under the home's name and leaves every byte of it alone.
 func TestForeignNamespace(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, "foreign")
-	foreign := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.id("a"), Labels: map[string]string{v1alpha1.LabelOwner: "somebody-else", v1alpha1.LabelTenant: s.id("a")}}}
-	s.create(foreign)
-	c, a := s.consortium(), s.tenant("a")
-	s.ready(c)
-	s.await(a, v1alpha1.ConditionStalled, v1alpha1.ReasonNamespaceConflict)
+	s := stage.New(t, "foreign")
+	foreign := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.ID("a"), Labels: map[string]string{v1alpha1.LabelOwner: "somebody-else", v1alpha1.LabelTenant: s.ID("a")}}}
+	s.Create(foreign)
+	c, a := s.Consortium(), s.Tenant("a")
+	s.Ready(c)
+	s.Await(a, v1alpha1.ConditionStalled, v1alpha1.ReasonNamespaceConflict)
 	after := foreign.DeepCopy()
-	s.read(after)
+	s.Read(after)
 	if diff := cmp.Diff(foreign, after); diff != "" {
 		t.Errorf("the namespace (-before +after):\n%s", diff)
 	}
-	s.remove(a)
-	s.gone(a)
-	if !s.exists(foreign) {
+	s.Remove(a)
+	s.Gone(a)
+	if !s.Exists(foreign) {
 		t.Error("the namespace went with a tenant that never had it")
 	}
 }
@@ -213,42 +214,42 @@ func TestForeignNamespace(t *testing.T) {
 // TestOlderKeepsItsCode lets the operator see two tenants with one code and domain at once, and look at the newer first.
 func TestOlderKeepsItsCode(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, "older")
-	s.consortium()
-	older := s.tenant("z")
-	cluster.Eventually(t, patience, "creations differ by a second", func() error {
+	s := stage.New(t, "older")
+	s.Consortium()
+	older := s.Tenant("z")
+	cluster.Eventually(t, stage.Patience, "creations differ by a second", func() error {
 		if time.Since(older.CreationTimestamp.Time) < time.Second {
 			return errors.New("they do not")
 		}
 		return nil
 	})
-	newer := s.tenant("a", func(t *v1alpha1.Tenant) {
+	newer := s.Tenant("a", func(t *v1alpha1.Tenant) {
 		t.Spec.Codes, t.Spec.Domains = older.Spec.Codes, older.Spec.Domains
 	})
 	for range 3 {
-		if _, err := s.reconcile(newer); err != nil {
+		if _, err := s.Reconcile(newer); err != nil {
 			t.Fatal(err)
 		}
 	}
-	s.ready(older)
-	s.await(newer, v1alpha1.ConditionStalled, v1alpha1.ReasonDuplicateCode)
-	s.nothing(newer)
+	s.Ready(older)
+	s.Await(newer, v1alpha1.ConditionStalled, v1alpha1.ReasonDuplicateCode)
+	nothing(s, newer)
 
-	s.remove(older)
-	s.gone(older)
-	s.ready(newer)
+	s.Remove(older)
+	s.Gone(older)
+	s.Ready(newer)
 }
 
 // TestStalledLater stalls a tenant that was ready: it keeps what it has, and what it has is kept as it is.
 func TestStalledLater(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, "later")
-	c, a, b := s.consortium(), s.tenant("a"), s.tenant("b")
-	s.ready(c, a, b)
-	bindings := s.bindings(b.Name)
-	edit(s, b, func(b *v1alpha1.Tenant) { b.Spec.Domains = append(b.Spec.Domains, a.Spec.Domains...) })
-	s.await(b, v1alpha1.ConditionStalled, v1alpha1.ReasonDomainConflict)
-	if diff := cmp.Diff(bindings, s.bindings(b.Name)); diff != "" {
+	s := stage.New(t, "later")
+	c, a, b := s.Consortium(), s.Tenant("a"), s.Tenant("b")
+	s.Ready(c, a, b)
+	bindings := bindingsIn(s, b.Name)
+	stage.Edit(s, b, func(b *v1alpha1.Tenant) { b.Spec.Domains = append(b.Spec.Domains, a.Spec.Domains...) })
+	s.Await(b, v1alpha1.ConditionStalled, v1alpha1.ReasonDomainConflict)
+	if diff := cmp.Diff(bindings, bindingsIn(s, b.Name)); diff != "" {
 		t.Errorf("bindings (-before +after):\n%s", diff)
 	}
 	if b.Status.Namespace != b.Name {
@@ -257,8 +258,8 @@ func TestStalledLater(t *testing.T) {
 	if c := meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionReady); c.Status != metav1.ConditionFalse {
 		t.Errorf("Ready: %+v", c)
 	}
-	edit(s, a, func(a *v1alpha1.Tenant) { a.Spec.Domains = nil })
-	s.ready(a, b)
+	stage.Edit(s, a, func(a *v1alpha1.Tenant) { a.Spec.Domains = nil })
+	s.Ready(a, b)
 	if diff := cmp.Diff(3, len(b.Status.Claims)); diff != "" {
 		t.Errorf("claims: %v", b.Status.Claims)
 	}

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/test/stage"
 )
 
 // refused is a wish that a tenant may not have, what is said about it, and what a person does.
@@ -20,10 +21,10 @@ type refused struct {
 	wish    func(*v1alpha1.Workspace)
 	why     string
 	message string
-	heal    func(*stage, *v1alpha1.Workspace)
+	heal    func(*stage.Stage, *v1alpha1.Workspace)
 }
 
-func refusedRows(s *stage, a *v1alpha1.Tenant) map[string]refused {
+func refusedRows(s *stage.Stage, a *v1alpha1.Tenant) map[string]refused {
 	host := func(hosts ...v1alpha1.Hostname) func(*v1alpha1.Workspace) {
 		return func(w *v1alpha1.Workspace) {
 			w.Spec.Network.Exposure, w.Spec.Network.Hosts = v1alpha1.ExposureInternet, hosts
@@ -40,8 +41,8 @@ func refusedRows(s *stage, a *v1alpha1.Tenant) map[string]refused {
 			w.Spec.Network.Egress = []v1alpha1.Egress{{CIDR: cidr, Ports: []int32{443}}}
 		}
 	}
-	change := func(wish func(*v1alpha1.Workspace)) func(*stage, *v1alpha1.Workspace) {
-		return func(s *stage, w *v1alpha1.Workspace) { edit(s, w, wish) }
+	change := func(wish func(*v1alpha1.Workspace)) func(*stage.Stage, *v1alpha1.Workspace) {
+		return func(s *stage.Stage, w *v1alpha1.Workspace) { stage.Edit(s, w, wish) }
 	}
 	closed := change(func(w *v1alpha1.Workspace) { w.Spec.Network.Egress = nil })
 	domain := a.Name + ".example"
@@ -50,8 +51,8 @@ func refusedRows(s *stage, a *v1alpha1.Tenant) map[string]refused {
 			reason: "a data class that the tenant may not host", why: v1alpha1.ReasonDataClassNotAllowed,
 			wish:    func(w *v1alpha1.Workspace) { w.Spec.DataClass = v1alpha1.DataClassCritical },
 			message: fmt.Sprintf("spec.dataClass: tenant %s may host Ordinary, not Critical; ask the platform to add the class to the tenant", a.Name),
-			heal: func(s *stage, _ *v1alpha1.Workspace) {
-				edit(s, a, func(a *v1alpha1.Tenant) { a.Spec.DataClasses = append(a.Spec.DataClasses, v1alpha1.DataClassCritical) })
+			heal: func(s *stage.Stage, _ *v1alpha1.Workspace) {
+				stage.Edit(s, a, func(a *v1alpha1.Tenant) { a.Spec.DataClasses = append(a.Spec.DataClasses, v1alpha1.DataClassCritical) })
 			},
 		},
 		"outside": {
@@ -62,15 +63,15 @@ func refusedRows(s *stage, a *v1alpha1.Tenant) map[string]refused {
 		"served": {
 			reason: "a host that another workspace serves", why: v1alpha1.ReasonHostConflict, wish: host(v1alpha1.Hostname("www." + domain)),
 			message: fmt.Sprintf("spec.network.hosts: www.%s is served by workspace first; take it out of one of the two", domain),
-			heal: func(s *stage, _ *v1alpha1.Workspace) {
-				edit(s, &v1alpha1.Workspace{ObjectMeta: in(a.Name, "first")}, host())
+			heal: func(s *stage.Stage, _ *v1alpha1.Workspace) {
+				stage.Edit(s, &v1alpha1.Workspace{ObjectMeta: stage.In(a.Name, "first")}, host())
 			},
 		},
 		"class": {
 			reason: "a storage class that is not the tenant's", why: v1alpha1.ReasonStorageClassNotAllowed, wish: volume("1Gi", "gold"),
 			message: fmt.Sprintf("spec.storage.volumes: dati wants class gold; tenant %s may use standard, encrypted", a.Name),
-			heal: func(s *stage, _ *v1alpha1.Workspace) {
-				edit(s, a, func(a *v1alpha1.Tenant) {
+			heal: func(s *stage.Stage, _ *v1alpha1.Workspace) {
+				stage.Edit(s, a, func(a *v1alpha1.Tenant) {
 					a.Spec.StorageClasses = append(a.Spec.StorageClasses, v1alpha1.StorageClass{Name: "gold"})
 				})
 			},
@@ -98,28 +99,28 @@ func TestRefused(t *testing.T) {
 	for _, age := range []string{"new", "old"} {
 		t.Run(age, func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t, "refused")
-			c, a := s.consortium(), s.tenant("a", func(t *v1alpha1.Tenant) {
+			s := stage.New(t, "refused")
+			c, a := s.Consortium(), s.Tenant("a", func(t *v1alpha1.Tenant) {
 				t.Spec.Quota["requests.cpu"], t.Spec.Quota["limits.cpu"] = "100", "100"
 				t.Spec.Quota["requests.memory"], t.Spec.Quota["requests.storage"] = "64Gi", "500Gi"
 				t.Spec.Quota["pods"], t.Spec.StorageClasses[0].Quota = "500", ""
 			})
-			s.ready(c, a)
-			first := s.workspace(a, "first", func(w *v1alpha1.Workspace) {
+			s.Ready(c, a)
+			first := s.Workspace(a, "first", func(w *v1alpha1.Workspace) {
 				w.Spec.Network = v1alpha1.WorkspaceNetwork{Exposure: v1alpha1.ExposureInternet, Hosts: []v1alpha1.Hostname{v1alpha1.Hostname("www." + a.Name + ".example")}}
 			})
-			s.ready(first)
-			s.refuses(a, age == "old")
-			s.sound(a)
+			s.Ready(first)
+			refuses(s, a, age == "old")
+			sound(s, a)
 		})
 	}
 }
 
-func (s *stage) refuses(a *v1alpha1.Tenant, old bool) {
+func refuses(s *stage.Stage, a *v1alpha1.Tenant, old bool) {
 	s.Helper()
 	rows, workspaces := refusedRows(s, a), map[string]*v1alpha1.Workspace{}
 	for name, row := range rows {
-		workspaces[name] = s.workspace(a, name, func(w *v1alpha1.Workspace) {
+		workspaces[name] = s.Workspace(a, name, func(w *v1alpha1.Workspace) {
 			if !old {
 				row.wish(w)
 			}
@@ -127,44 +128,44 @@ func (s *stage) refuses(a *v1alpha1.Tenant, old bool) {
 	}
 	for name, row := range rows {
 		if old {
-			s.ready(workspaces[name])
-			edit(s, workspaces[name], row.wish)
+			s.Ready(workspaces[name])
+			stage.Edit(s, workspaces[name], row.wish)
 		}
 	}
 	for name, row := range rows {
 		w := workspaces[name]
-		if diff := cmp.Diff(row.message, s.await(w, v1alpha1.ConditionStalled, row.why)); diff != "" {
+		if diff := cmp.Diff(row.message, s.Await(w, v1alpha1.ConditionStalled, row.why)); diff != "" {
 			s.Errorf("%s, %s: message (-want +got):\n%s", name, row.reason, diff)
 		}
-		if s.exists(namespaceOf(w)) != old {
+		if s.Exists(namespaceOf(w)) != old {
 			s.Errorf("%s, %s: a namespace is there: %v", name, row.reason, !old)
 		}
 		if old {
-			s.goesOn(w)
+			goesOn(s, w)
 		}
 	}
 	for name, row := range rows {
 		row.heal(s, workspaces[name])
 	}
 	for name := range rows {
-		s.ready(workspaces[name])
+		s.Ready(workspaces[name])
 	}
-	if !s.exists(&corev1.PersistentVolumeClaim{ObjectMeta: in(a.Name+"--full", "dati")}) || !s.exists(&corev1.PersistentVolumeClaim{ObjectMeta: in(a.Name+"--class", "dati")}) {
+	if !s.Exists(&corev1.PersistentVolumeClaim{ObjectMeta: stage.In(a.Name+"--full", "dati")}) || !s.Exists(&corev1.PersistentVolumeClaim{ObjectMeta: stage.In(a.Name+"--class", "dati")}) {
 		s.Error("a volume that was refused before is not there")
 	}
 }
 
 // goesOn checks that a workspace with a wish that was refused has its rights, and nothing of the wish.
-func (s *stage) goesOn(w *v1alpha1.Workspace) {
+func goesOn(s *stage.Stage, w *v1alpha1.Workspace) {
 	s.Helper()
-	if !s.exists(&rbacv1.RoleBinding{ObjectMeta: in(w.TargetNamespace(), "tenant-admin")}) {
+	if !s.Exists(&rbacv1.RoleBinding{ObjectMeta: stage.In(w.TargetNamespace(), "tenant-admin")}) {
 		s.Errorf("%s: the administrators have no rights", w.Name)
 	}
-	if s.exists(&corev1.PersistentVolumeClaim{ObjectMeta: in(w.TargetNamespace(), "dati")}) {
+	if s.Exists(&corev1.PersistentVolumeClaim{ObjectMeta: stage.In(w.TargetNamespace(), "dati")}) {
 		s.Errorf("%s: there is a volume", w.Name)
 	}
-	granted := &networkingv1.NetworkPolicy{ObjectMeta: in(w.TargetNamespace(), "granted")}
-	s.read(granted)
+	granted := &networkingv1.NetworkPolicy{ObjectMeta: stage.In(w.TargetNamespace(), "granted")}
+	s.Read(granted)
 	if len(granted.Spec.Egress) != 2 {
 		s.Errorf("%s: an address range is open: %v", w.Name, granted.Spec.Egress)
 	}
@@ -173,61 +174,61 @@ func (s *stage) goesOn(w *v1alpha1.Workspace) {
 // TestNotAHome writes a workspace where no tenant lives; then one comes to live there.
 func TestNotAHome(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, "nohome")
-	s.consortium()
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.id("a")}}
-	s.create(ns)
-	w := &v1alpha1.Workspace{ObjectMeta: in(ns.Name, "sito")}
+	s := stage.New(t, "nohome")
+	s.Consortium()
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.ID("a")}}
+	s.Create(ns)
+	w := &v1alpha1.Workspace{ObjectMeta: stage.In(ns.Name, "sito")}
 	w.Spec = v1alpha1.WorkspaceSpec{Environment: v1alpha1.Test, DataClass: v1alpha1.DataClassOrdinary, PersonalData: new(false)}
-	s.create(w)
+	s.Create(w)
 	want := "namespace " + ns.Name + " is no tenant's home: write workspaces in the namespace named like the tenant"
-	if diff := cmp.Diff(want, s.await(w, v1alpha1.ConditionStalled, v1alpha1.ReasonNotAHomeNamespace)); diff != "" {
+	if diff := cmp.Diff(want, s.Await(w, v1alpha1.ConditionStalled, v1alpha1.ReasonNotAHomeNamespace)); diff != "" {
 		t.Errorf("message (-want +got):\n%s", diff)
 	}
-	if s.exists(namespaceOf(w)) {
+	if s.Exists(namespaceOf(w)) {
 		t.Error("a namespace was made")
 	}
-	a := s.tenant("a")
-	s.await(a, v1alpha1.ConditionStalled, v1alpha1.ReasonNamespaceConflict)
-	message := s.await(w, v1alpha1.ConditionReconciling, v1alpha1.ReasonTenantNotReady)
+	a := s.Tenant("a")
+	s.Await(a, v1alpha1.ConditionStalled, v1alpha1.ReasonNamespaceConflict)
+	message := s.Await(w, v1alpha1.ConditionReconciling, v1alpha1.ReasonTenantNotReady)
 	if diff := cmp.Diff("tenant "+a.Name+" is not ready: "+meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionReady).Message, message); diff != "" {
 		t.Errorf("message (-want +got):\n%s", diff)
 	}
-	s.remove(w)
-	s.gone(w)
+	s.Remove(w)
+	s.Gone(w)
 }
 
 // TestForeignNamespace finds somebody else's namespace under the workspace's name and leaves every byte of it alone.
 func TestForeignNamespace(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, "foreign")
-	c, a := s.consortium(), s.tenant("a")
-	s.ready(c, a)
+	s := stage.New(t, "foreign")
+	c, a := s.Consortium(), s.Tenant("a")
+	s.Ready(c, a)
 	foreign := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: a.Name + "--sito", Labels: map[string]string{v1alpha1.LabelOwner: string(a.UID)}}}
-	s.create(foreign)
-	w := s.workspace(a, "sito")
+	s.Create(foreign)
+	w := s.Workspace(a, "sito")
 	want := "namespace " + foreign.Name + " exists already and is not ours; nothing was written to it: ask the platform to delete it, or name the workspace differently"
-	if diff := cmp.Diff(want, s.await(w, v1alpha1.ConditionStalled, v1alpha1.ReasonNamespaceConflict)); diff != "" {
+	if diff := cmp.Diff(want, s.Await(w, v1alpha1.ConditionStalled, v1alpha1.ReasonNamespaceConflict)); diff != "" {
 		t.Errorf("message (-want +got):\n%s", diff)
 	}
 	after := foreign.DeepCopy()
-	s.read(after)
+	s.Read(after)
 	if diff := cmp.Diff(foreign, after); diff != "" {
 		t.Errorf("the namespace (-before +after):\n%s", diff)
 	}
 	if w.Status.Namespace != "" || w.Status.AllocationRevision != 0 {
 		t.Errorf("status: %+v", w.Status)
 	}
-	s.remove(foreign.DeepCopy())
-	s.ready(w)
+	s.Remove(foreign.DeepCopy())
+	s.Ready(w)
 
 	other := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: a.Name + "--altro"}}
-	s.create(other)
-	leaves := s.workspace(a, "altro")
-	s.await(leaves, v1alpha1.ConditionStalled, v1alpha1.ReasonNamespaceConflict)
-	s.remove(leaves)
-	s.gone(leaves)
-	if !s.exists(other) {
+	s.Create(other)
+	leaves := s.Workspace(a, "altro")
+	s.Await(leaves, v1alpha1.ConditionStalled, v1alpha1.ReasonNamespaceConflict)
+	s.Remove(leaves)
+	s.Gone(leaves)
+	if !s.Exists(other) {
 		t.Error("the namespace went with a workspace that never had it")
 	}
 }
@@ -237,5 +238,5 @@ func namespaceOf(w *v1alpha1.Workspace) *corev1.Namespace {
 }
 
 func policyOf(w *v1alpha1.Workspace) *networkingv1.NetworkPolicy {
-	return &networkingv1.NetworkPolicy{ObjectMeta: in(w.TargetNamespace(), "default-deny")}
+	return &networkingv1.NetworkPolicy{ObjectMeta: stage.In(w.TargetNamespace(), "default-deny")}
 }

@@ -5,9 +5,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	networkingv1 "k8s.io/api/networking/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/test/stage"
 )
 
 // TestConsent lets two workspaces of two tenants, and two of one, name each other one by one. Nothing is open before both have, and
@@ -23,21 +23,21 @@ func TestConsent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t, "consent")
-			c, a, b := s.consortium(), s.tenant("a"), s.tenant("b")
-			s.ready(c, a, b)
-			client, home := s.workspace(a, "client"), a
+			s := stage.New(t, "consent")
+			c, a, b := s.Consortium(), s.Tenant("a"), s.Tenant("b")
+			s.Ready(c, a, b)
+			client, home := s.Workspace(a, "client"), a
 			if row.apart {
 				home = b
 			}
-			server := s.workspace(home, "server")
-			s.ready(client, server)
-			s.consents(client, server, row.apart)
+			server := s.Workspace(home, "server")
+			s.Ready(client, server)
+			consents(s, client, server, row.apart)
 		})
 	}
 }
 
-func (s *stage) consents(client, server *v1alpha1.Workspace, apart bool) {
+func consents(s *stage.Stage, client, server *v1alpha1.Workspace, apart bool) {
 	s.Helper()
 	peer := func(w *v1alpha1.Workspace) []v1alpha1.Peer {
 		if apart {
@@ -51,41 +51,41 @@ func (s *stage) consents(client, server *v1alpha1.Workspace, apart bool) {
 	disallow := func(w *v1alpha1.Workspace) { w.Spec.Network.AllowFrom = nil }
 	waits := "False ConsentMissing closed until they name this workspace too: "
 
-	s.consent(client, server, false, "", "")
-	edit(s, client, ask)
-	s.consent(client, server, false, waits+server.Namespace+"/server", "")
-	edit(s, server, allow)
-	s.consent(client, server, true, "True Succeeded ", "True Succeeded ")
-	edit(s, client, unask)
-	s.consent(client, server, false, "", waits+client.Namespace+"/client")
-	edit(s, client, ask)
-	s.consent(client, server, true, "True Succeeded ", "True Succeeded ")
-	edit(s, server, disallow)
-	s.consent(client, server, false, waits+server.Namespace+"/server", "")
-	edit(s, server, func(w *v1alpha1.Workspace) { w.Spec.Network.ConnectTo = peer(client) })
-	s.consent(client, server, false, waits+server.Namespace+"/server", waits+client.Namespace+"/client") // both ask, neither allows
-	edit(s, server, allow)
-	s.consent(client, server, true, "True Succeeded ", waits+client.Namespace+"/client")
-	edit(s, server, unask)
-	edit(s, client, unask)
-	edit(s, client, func(w *v1alpha1.Workspace) { w.Spec.Network.AllowFrom = peer(server) })
-	s.consent(client, server, false, waits+server.Namespace+"/server", waits+client.Namespace+"/client") // both allow, neither asks
+	consent(s, client, server, false, "", "")
+	stage.Edit(s, client, ask)
+	consent(s, client, server, false, waits+server.Namespace+"/server", "")
+	stage.Edit(s, server, allow)
+	consent(s, client, server, true, "True Succeeded ", "True Succeeded ")
+	stage.Edit(s, client, unask)
+	consent(s, client, server, false, "", waits+client.Namespace+"/client")
+	stage.Edit(s, client, ask)
+	consent(s, client, server, true, "True Succeeded ", "True Succeeded ")
+	stage.Edit(s, server, disallow)
+	consent(s, client, server, false, waits+server.Namespace+"/server", "")
+	stage.Edit(s, server, func(w *v1alpha1.Workspace) { w.Spec.Network.ConnectTo = peer(client) })
+	consent(s, client, server, false, waits+server.Namespace+"/server", waits+client.Namespace+"/client") // both ask, neither allows
+	stage.Edit(s, server, allow)
+	consent(s, client, server, true, "True Succeeded ", waits+client.Namespace+"/client")
+	stage.Edit(s, server, unask)
+	stage.Edit(s, client, unask)
+	stage.Edit(s, client, func(w *v1alpha1.Workspace) { w.Spec.Network.AllowFrom = peer(server) })
+	consent(s, client, server, false, waits+server.Namespace+"/server", waits+client.Namespace+"/client") // both allow, neither asks
 	if !apart {
 		return
 	}
-	s.remove(client)
-	s.gone(client)
-	s.rest()
-	s.read(server)
+	s.Remove(client)
+	s.Gone(client)
+	s.Rest()
+	s.Read(server)
 	if got := ingress(s, server); len(got) > 0 {
 		s.Errorf("the peer is gone, open to %v", got)
 	}
 }
 
 // consent checks what is open between two workspaces, and what each says about it.
-func (s *stage) consent(client, server *v1alpha1.Workspace, open bool, clientSays, serverSays string) {
+func consent(s *stage.Stage, client, server *v1alpha1.Workspace, open bool, clientSays, serverSays string) {
 	s.Helper()
-	s.ready(client, server)
+	s.Ready(client, server)
 	var from, to []string
 	if open {
 		from, to = []string{client.TargetNamespace()}, []string{server.TargetNamespace()}
@@ -100,29 +100,25 @@ func (s *stage) consent(client, server *v1alpha1.Workspace, open bool, clientSay
 		s.Errorf("open the other way round: %v %v", in, out)
 	}
 	for w, want := range map[*v1alpha1.Workspace]string{client: clientSays, server: serverSays} {
-		got := ""
-		if c := meta.FindStatusCondition(w.Status.Conditions, v1alpha1.ConditionPeersConsent); c != nil {
-			got = string(c.Status) + " " + c.Reason + " " + c.Message
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
+		if diff := cmp.Diff(want, stage.Condition(w, v1alpha1.ConditionPeersConsent)); diff != "" {
 			s.Errorf("%s says (-want +got):\n%s", w.Name, diff)
 		}
 	}
 }
 
 // ingress are the namespaces that may connect to a workspace, beside its own.
-func ingress(s *stage, w *v1alpha1.Workspace) (out []string) {
+func ingress(s *stage.Stage, w *v1alpha1.Workspace) (out []string) {
 	s.Helper()
-	for _, rule := range s.granted(w).Ingress {
+	for _, rule := range granted(s, w).Ingress {
 		out = append(out, namespaces(rule.From)...)
 	}
 	return out
 }
 
 // egress are the namespaces that a workspace may connect to, beside its own and the cluster's DNS.
-func egress(s *stage, w *v1alpha1.Workspace) (out []string) {
+func egress(s *stage.Stage, w *v1alpha1.Workspace) (out []string) {
 	s.Helper()
-	for _, rule := range s.granted(w).Egress[1:] {
+	for _, rule := range granted(s, w).Egress[1:] {
 		out = append(out, namespaces(rule.To)...)
 	}
 	return out
@@ -137,9 +133,9 @@ func namespaces(peers []networkingv1.NetworkPolicyPeer) (out []string) {
 	return out
 }
 
-func (s *stage) granted(w *v1alpha1.Workspace) networkingv1.NetworkPolicySpec {
+func granted(s *stage.Stage, w *v1alpha1.Workspace) networkingv1.NetworkPolicySpec {
 	s.Helper()
-	policy := &networkingv1.NetworkPolicy{ObjectMeta: in(w.TargetNamespace(), "granted")}
-	s.read(policy)
+	policy := &networkingv1.NetworkPolicy{ObjectMeta: stage.In(w.TargetNamespace(), "granted")}
+	s.Read(policy)
 	return policy.Spec
 }

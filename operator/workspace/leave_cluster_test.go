@@ -12,10 +12,10 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/test/cluster"
+	"github.com/broletto/broletto/test/stage"
 )
 
 // leaving is a workspace that goes.
@@ -42,48 +42,48 @@ func leavingRows() map[string]leaving {
 // follows that.
 func TestLeave(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, "leave")
-	c, a := s.consortium(), s.tenant("a", func(t *v1alpha1.Tenant) {
+	s := stage.New(t, "leave")
+	c, a := s.Consortium(), s.Tenant("a", func(t *v1alpha1.Tenant) {
 		t.Spec.Quota = v1alpha1.Quota{"requests.cpu": "20", "requests.memory": "64Gi", "limits.cpu": "40", "limits.memory": "64Gi", "requests.storage": "200Gi", "pods": "200"}
 		t.Spec.StorageClasses[0].Quota = ""
 	})
-	s.ready(c, a)
+	s.Ready(c, a)
 	rows, workspaces := leavingRows(), map[string]*v1alpha1.Workspace{}
 	for name, row := range rows {
-		workspaces[name] = s.workspace(a, name, row.make)
+		workspaces[name] = s.Workspace(a, name, row.make)
 	}
 	for name, row := range rows {
-		if s.ready(workspaces[name]); row.own {
-			s.claim(workspaces[name], "own", "1Gi")
+		if s.Ready(workspaces[name]); row.own {
+			claim(s, workspaces[name], "own", "1Gi")
 		}
 	}
-	from := s.mark()
+	from := cluster.Mark(s)
 	for name := range rows {
-		s.remove(workspaces[name])
+		s.Remove(workspaces[name])
 	}
 	for name, row := range rows {
 		if row.stays {
-			t.Run(name+" stays", func(t *testing.T) { s.on(t).retained(a, workspaces[name]) })
+			t.Run(name+" stays", func(t *testing.T) { retained(s.On(t), a, workspaces[name]) })
 		}
 	}
 	for name, row := range rows {
 		if row.stays {
-			edit(s, workspaces[name], deletable)
+			stage.Edit(s, workspaces[name], deletable)
 		}
 	}
 	for name, row := range rows {
-		if s.gone(workspaces[name]); s.exists(namespaceOf(workspaces[name])) {
+		if s.Gone(workspaces[name]); s.Exists(namespaceOf(workspaces[name])) {
 			t.Errorf("%s: the namespace is still there", row.reason)
 		}
 	}
 	for _, w := range workspaces {
-		s.rightsFirst(s.writes(from), w)
+		rightsFirst(s, s.Writes(from), w)
 	}
-	s.ready(a)
+	s.Ready(a)
 	if len(a.Status.Allocations)+len(a.Status.Allocated) > 0 {
 		t.Errorf("the ledger still holds %v", a.Status.Allocations)
 	}
-	if told := s.told(); len(told) > 0 {
+	if told := s.Events(); len(told) > 0 {
 		t.Errorf("our own deletions were told as drift: %q", told)
 	}
 }
@@ -102,36 +102,32 @@ func with2(first, second func(*v1alpha1.Workspace)) func(*v1alpha1.Workspace) {
 }
 
 // retained checks a workspace that is kept for its volumes: nobody has rights, the guardrails stand, and it says what to do.
-func (s *stage) retained(a *v1alpha1.Tenant, w *v1alpha1.Workspace) {
+func retained(s *stage.Stage, a *v1alpha1.Tenant, w *v1alpha1.Workspace) {
 	s.Helper()
 	want := "namespace " + w.TargetNamespace() + " holds volumes and is kept without rights: set spec.deletionPolicy to Delete to let namespace and data go"
-	if diff := cmp.Diff(want, s.await(w, v1alpha1.ConditionStalled, v1alpha1.ReasonVolumesRetained)); diff != "" {
+	if diff := cmp.Diff(want, s.Await(w, v1alpha1.ConditionStalled, v1alpha1.ReasonVolumesRetained)); diff != "" {
 		s.Errorf("message (-want +got):\n%s", diff)
 	}
-	if len(s.claims(w)) != 1 {
+	if len(claims(s, w)) != 1 {
 		s.Error("the volume is gone")
 	}
-	var bindings rbacv1.RoleBindingList
-	if err := s.admin.List(s.Context(), &bindings, client.InNamespace(w.TargetNamespace())); err != nil {
-		s.Fatal(err)
+	if bindings := s.List(&rbacv1.RoleBindingList{}, w.TargetNamespace()); len(bindings) > 0 {
+		s.Errorf("there are rights: %v", bindings)
 	}
-	if len(bindings.Items) > 0 {
-		s.Errorf("there are rights: %v", bindings.Items)
-	}
-	s.remove(policyOf(w))
-	s.rest()
-	if !s.exists(policyOf(w)) {
+	s.Remove(policyOf(w))
+	s.Rest()
+	if !s.Exists(policyOf(w)) {
 		s.Error("default-deny is not repaired while the namespace stands")
 	}
-	s.told()
-	s.sound(a)
+	s.Events()
+	sound(s, a)
 	if !slices.ContainsFunc(a.Status.Allocations, func(e v1alpha1.Allocation) bool { return e.UID == w.UID }) {
 		s.Error("a namespace that stands holds its share")
 	}
 }
 
 // rightsFirst checks the order of deletions: every binding before the namespace, and nothing after it.
-func (s *stage) rightsFirst(writes []string, w *v1alpha1.Workspace) {
+func rightsFirst(s *stage.Stage, writes []string, w *v1alpha1.Workspace) {
 	s.Helper()
 	var order []string
 	for _, write := range writes {
@@ -148,84 +144,84 @@ func (s *stage) rightsFirst(writes []string, w *v1alpha1.Workspace) {
 // out.
 func TestLeaveEarly(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, "early")
-	c, a := s.consortium(), s.tenant("a")
-	s.ready(c, a)
-	w := s.workspace(a, "sito")
-	s.ready(w)
-	own := s.claim(w, "own", "15Gi")
-	edit(s, w, volume("10Gi", "documenti"))
-	s.until("it waits for room", func() error {
-		s.read(w)
+	s := stage.New(t, "early")
+	c, a := s.Consortium(), s.Tenant("a")
+	s.Ready(c, a)
+	w := s.Workspace(a, "sito")
+	s.Ready(w)
+	own := claim(s, w, "own", "15Gi")
+	stage.Edit(s, w, volume("10Gi", "documenti"))
+	s.Until("it waits for room", func() error {
+		s.Read(w)
 		if c := meta.FindStatusCondition(w.Status.Conditions, v1alpha1.ConditionReconciling); c == nil || c.Reason != v1alpha1.ReasonQuotaPending {
-			return errors.New(told(w))
+			return errors.New(stage.Conditions(w))
 		}
 		return nil
 	})
-	s.remove(w)
-	s.await(w, v1alpha1.ConditionStalled, v1alpha1.ReasonVolumesRetained)
-	s.remove(own)
-	cluster.Eventually(t, patience, "the claim is gone", func() error {
-		if s.exists(own) {
+	s.Remove(w)
+	s.Await(w, v1alpha1.ConditionStalled, v1alpha1.ReasonVolumesRetained)
+	s.Remove(own)
+	cluster.Eventually(t, stage.Patience, "the claim is gone", func() error {
+		if s.Exists(own) {
 			return errors.New("it is there")
 		}
 		return nil
 	})
-	s.gone(w)
+	s.Gone(w)
 }
 
 // TestNamespaceDeleted deletes a workspace's namespace as a platform engineer might by mistake: it is made again.
 func TestNamespaceDeleted(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, "again")
-	c, a := s.consortium(), s.tenant("a")
-	s.ready(c, a)
-	w := s.workspace(a, "sito")
-	s.ready(w)
-	before := s.objects(w.TargetNamespace())
+	s := stage.New(t, "again")
+	c, a := s.Consortium(), s.Tenant("a")
+	s.Ready(c, a)
+	w := s.Workspace(a, "sito")
+	s.Ready(w)
+	before := objects(s, w.TargetNamespace())
 	old := namespaceOf(w)
-	s.read(old)
-	s.remove(namespaceOf(w))
-	s.until("it says that it waits", func() error {
-		s.read(w)
+	s.Read(old)
+	s.Remove(namespaceOf(w))
+	s.Until("it says that it waits", func() error {
+		s.Read(w)
 		c := meta.FindStatusCondition(w.Status.Conditions, v1alpha1.ConditionReconciling)
 		if c == nil || c.Message != "namespace "+w.TargetNamespace()+" is being deleted; it is made again when it is gone" {
-			return errors.New(told(w))
+			return errors.New(stage.Conditions(w))
 		}
 		return nil
 	})
-	s.ready(w)
+	s.Ready(w)
 	made := namespaceOf(w)
-	if s.read(made); made.UID == old.UID {
+	if s.Read(made); made.UID == old.UID {
 		t.Error("it is the old namespace")
 	}
-	if diff := cmp.Diff(before, s.objects(w.TargetNamespace())); diff != "" {
+	if diff := cmp.Diff(before, objects(s, w.TargetNamespace())); diff != "" {
 		t.Errorf("what was made again (-before +after):\n%s", diff)
 	}
-	s.sound(a)
+	sound(s, a)
 }
 
 // TestStuckNamespace deletes a workspace whose namespace cannot go, and reads what blocks it.
 func TestStuckNamespace(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, "stuck")
-	c, a := s.consortium(), s.tenant("a")
-	s.ready(c, a)
-	w := s.workspace(a, "sito")
-	s.ready(w)
-	stuck := &corev1.ConfigMap{ObjectMeta: in(w.TargetNamespace(), "stuck")}
+	s := stage.New(t, "stuck")
+	c, a := s.Consortium(), s.Tenant("a")
+	s.Ready(c, a)
+	w := s.Workspace(a, "sito")
+	s.Ready(w)
+	stuck := &corev1.ConfigMap{ObjectMeta: stage.In(w.TargetNamespace(), "stuck")}
 	stuck.Finalizers = []string{"example.org/stuck"}
-	s.create(stuck)
-	s.remove(w)
-	s.until("it names what blocks it", func() error {
-		s.read(w)
+	s.Create(stuck)
+	s.Remove(w)
+	s.Until("it names what blocks it", func() error {
+		s.Read(w)
 		c := meta.FindStatusCondition(w.Status.Conditions, v1alpha1.ConditionReconciling)
 		if c == nil || c.Reason != v1alpha1.ReasonDeleting || !strings.Contains(c.Message, "example.org/stuck in 1 resource instances") {
-			return errors.New(told(w))
+			return errors.New(stage.Conditions(w))
 		}
 		return nil
 	})
-	s.rest()
-	edit(s, stuck, func(stuck *corev1.ConfigMap) { stuck.Finalizers = nil })
-	s.gone(w)
+	s.Rest()
+	stage.Edit(s, stuck, func(stuck *corev1.ConfigMap) { stuck.Finalizers = nil })
+	s.Gone(w)
 }

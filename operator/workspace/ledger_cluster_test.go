@@ -8,10 +8,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/operator/quota"
+	"github.com/broletto/broletto/test/cluster"
+	"github.com/broletto/broletto/test/stage"
 )
 
 // cpu asks for so much CPU, in requests and limits.
@@ -25,75 +28,67 @@ func cpu(amount v1alpha1.Amount) func(*v1alpha1.Workspace) {
 // they ask for when another gives enough back.
 func TestQuotaExceeded(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, "exceed")
-	c, a := s.consortium(), s.tenant("a")
-	s.ready(c, a)
-	large, old := s.workspace(a, "big", cpu("5")), s.workspace(a, "mid", cpu("1")) // within one second, age goes by name
-	s.ready(large, old)
-	late := s.workspace(a, "new", cpu("3"))
+	s := stage.New(t, "exceed")
+	c, a := s.Consortium(), s.Tenant("a")
+	s.Ready(c, a)
+	large, old := s.Workspace(a, "big", cpu("5")), s.Workspace(a, "mid", cpu("1")) // within one second, age goes by name
+	s.Ready(large, old)
+	late := s.Workspace(a, "new", cpu("3"))
 
 	message := "tenant " + a.Name + " has too little left: requests.cpu: 3 asked, 2 of 8 free (held by big 5, mid 1); " +
 		"ask for less, shrink another workspace, or ask the platform for more"
-	if diff := cmp.Diff(message, s.await(late, v1alpha1.ConditionStalled, v1alpha1.ReasonQuotaExceeded)); diff != "" {
+	if diff := cmp.Diff(message, s.Await(late, v1alpha1.ConditionStalled, v1alpha1.ReasonQuotaExceeded)); diff != "" {
 		t.Errorf("a new one (-want +got):\n%s", diff)
 	}
-	if ns := namespaceOf(late); s.exists(ns) || late.Status.Namespace != "" || late.Status.AllocationRevision != 0 {
+	if ns := namespaceOf(late); s.Exists(ns) || late.Status.Namespace != "" || late.Status.AllocationRevision != 0 {
 		t.Errorf("a new one has something: %+v", late.Status)
 	}
-	edit(s, old, cpu("4"))
+	stage.Edit(s, old, cpu("4"))
 	message = "tenant " + a.Name + " has too little left: requests.cpu: 4 asked, 3 of 8 free (held by big 5); " +
 		"ask for less, shrink another workspace, or ask the platform for more"
-	if diff := cmp.Diff(message, s.await(old, v1alpha1.ConditionStalled, v1alpha1.ReasonQuotaExceeded)); diff != "" {
+	if diff := cmp.Diff(message, s.Await(old, v1alpha1.ConditionStalled, v1alpha1.ReasonQuotaExceeded)); diff != "" {
 		t.Errorf("an old one (-want +got):\n%s", diff)
 	}
-	s.keepsRunning(old)
+	keepsRunning(s, old)
 
-	edit(s, large, cpu("2"))
-	s.ready(large, old) // the older comes first: now 6 of 8 are held
-	s.await(late, v1alpha1.ConditionStalled, v1alpha1.ReasonQuotaExceeded)
-	s.remove(large)
-	s.gone(large)
-	s.ready(late)
-	edit(s, late, cpu("5"))
-	s.await(late, v1alpha1.ConditionStalled, v1alpha1.ReasonQuotaExceeded)
-	edit(s, a, func(a *v1alpha1.Tenant) { a.Spec.Quota["requests.cpu"] = "9" })
-	s.ready(a, late)
-	s.sound(a)
+	stage.Edit(s, large, cpu("2"))
+	s.Ready(large, old) // the older comes first: now 6 of 8 are held
+	s.Await(late, v1alpha1.ConditionStalled, v1alpha1.ReasonQuotaExceeded)
+	s.Remove(large)
+	s.Gone(large)
+	s.Ready(late)
+	stage.Edit(s, late, cpu("5"))
+	s.Await(late, v1alpha1.ConditionStalled, v1alpha1.ReasonQuotaExceeded)
+	stage.Edit(s, a, func(a *v1alpha1.Tenant) { a.Spec.Quota["requests.cpu"] = "9" })
+	s.Ready(a, late)
+	sound(s, a)
 }
 
 // keepsRunning checks that a workspace which asks for too much has what it had, and that it is kept in order.
-func (s *stage) keepsRunning(w *v1alpha1.Workspace) {
+func keepsRunning(s *stage.Stage, w *v1alpha1.Workspace) {
 	s.Helper()
-	if diff := cmp.Diff("1", s.hard(w.TargetNamespace())["requests.cpu"]); diff != "" {
+	if diff := cmp.Diff("1", s.Hard(w.TargetNamespace())["requests.cpu"]); diff != "" {
 		s.Errorf("the old quota (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff("1", texts(w.Status.Quota)["requests.cpu"]); diff != "" {
+	if diff := cmp.Diff("1", stage.Texts(w.Status.Quota)["requests.cpu"]); diff != "" {
 		s.Errorf("the old quota in status (-want +got):\n%s", diff)
 	}
-	s.remove(policyOf(w))
-	s.rest()
-	if !s.exists(policyOf(w)) {
+	s.Remove(policyOf(w))
+	s.Rest()
+	if !s.Exists(policyOf(w)) {
 		s.Error("drift is not repaired while the workspace asks for too much")
 	}
-}
-
-// hard are the limits of our quota in a namespace.
-func (s *stage) hard(namespace string) map[string]string {
-	s.Helper()
-	q := &corev1.ResourceQuota{ObjectMeta: in(namespace, "broletto")}
-	s.read(q)
-	return texts(q.Spec.Hard)
 }
 
 // TestSwap lets one workspace grow by what another gives back, looks at the three objects in every order, and checks after each
 // single look that nobody uses what is not in the ledger and that the ledger never exceeds the quota.
 func TestSwap(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, "swap")
-	c, a := s.consortium(), s.tenant("a")
-	s.ready(c, a)
-	left, right := s.workspace(a, "left", cpu("6")), s.workspace(a, "right", cpu("2"))
-	s.ready(left, right)
+	s := stage.New(t, "swap")
+	c, a := s.Consortium(), s.Tenant("a")
+	s.Ready(c, a)
+	left, right := s.Workspace(a, "left", cpu("6")), s.Workspace(a, "right", cpu("2"))
+	s.Ready(left, right)
 	for i, order := range [][]client.Object{
 		{a, left, right}, {a, right, left}, {left, a, right}, {left, right, a}, {right, a, left}, {right, left, a}, {a, a, left, right}, {a, a, right, left},
 	} {
@@ -102,45 +97,43 @@ func TestSwap(t *testing.T) {
 			small, large = right, left
 		}
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
-			s := s.on(t)
-			from := s.mark()
-			edit(s, large, cpu("6"))
-			edit(s, small, cpu("2"))
+			s := s.On(t)
+			from := cluster.Mark(s)
+			stage.Edit(s, large, cpu("6"))
+			stage.Edit(s, small, cpu("2"))
 			for range 6 {
 				for _, o := range order {
-					if _, err := s.reconcile(o); err != nil {
+					if _, err := s.Reconcile(o); err != nil {
 						t.Error(err)
 					}
-					s.caughtUp(o)
-					s.sound(a)
+					s.CaughtUp(o)
+					sound(s, a)
 				}
 			}
-			s.ready(left, right)
-			s.sound(a)
-			s.ordered(s.writes(from), a, small, large)
+			s.Ready(left, right)
+			sound(s, a)
+			ordered(s, s.Writes(from), a, small, large)
 		})
 	}
 }
 
 // sound checks the ledger against the quota, and each namespace against the ledger.
-func (s *stage) sound(a *v1alpha1.Tenant) {
+func sound(s *stage.Stage, a *v1alpha1.Tenant) {
 	s.Helper()
-	s.read(a)
+	s.Read(a)
 	var held []corev1.ResourceList
 	for _, entry := range a.Status.Allocations {
 		held = append(held, quota.Held(entry))
 	}
 	sum := quota.Sum(held...)
 	if !quota.AtMost(sum, quota.Limits(a)) && !quota.AtMost(sum, withoutUnbounded(sum, quota.Limits(a))) {
-		s.Errorf("the ledger exceeds the quota: %v of %v", texts(sum), texts(quota.Limits(a)))
+		s.Errorf("the ledger exceeds the quota: %v of %v", stage.Texts(sum), stage.Texts(quota.Limits(a)))
 	}
 	if !quota.Equal(sum, a.Status.Allocated) {
-		s.Errorf("allocated is %v, the sum is %v", texts(a.Status.Allocated), texts(sum))
+		s.Errorf("allocated is %v, the sum is %v", stage.Texts(a.Status.Allocated), stage.Texts(sum))
 	}
 	var quotas corev1.ResourceQuotaList
-	if err := s.admin.List(s.Context(), &quotas); err != nil {
-		s.Fatal(err)
-	}
+	s.List(&quotas, metav1.NamespaceAll)
 	for _, q := range quotas.Items {
 		name, isWorkspace := strings.CutPrefix(q.Namespace, a.Name+"--")
 		if !isWorkspace {
@@ -172,7 +165,7 @@ func withoutUnbounded(sum, limits corev1.ResourceList) corev1.ResourceList {
 
 // ordered checks who wrote first: on the way down the quota before the ledger gives it to somebody else, on the way up the
 // ledger before the quota.
-func (s *stage) ordered(writes []string, a *v1alpha1.Tenant, small, large *v1alpha1.Workspace) {
+func ordered(s *stage.Stage, writes []string, a *v1alpha1.Tenant, small, large *v1alpha1.Workspace) {
 	s.Helper()
 	ledger := "update tenants/status " + a.Name
 	shrinks := "patch resourcequotas " + small.TargetNamespace() + "/broletto"
@@ -192,19 +185,19 @@ func (s *stage) ordered(writes []string, a *v1alpha1.Tenant, small, large *v1alp
 // TestAgain makes a workspace again under a name that had an entry in the ledger: it begins anew.
 func TestAgain(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, "again")
-	c, a := s.consortium(), s.tenant("a")
-	s.ready(c, a)
-	w := s.workspace(a, "sito", cpu("6"))
-	s.ready(w)
-	edit(s, w, cpu("7"))
-	s.ready(w)
-	s.remove(w)
-	s.gone(w)
-	again := s.workspace(a, "sito", cpu("1"))
-	s.ready(again, a)
+	s := stage.New(t, "again")
+	c, a := s.Consortium(), s.Tenant("a")
+	s.Ready(c, a)
+	w := s.Workspace(a, "sito", cpu("6"))
+	s.Ready(w)
+	stage.Edit(s, w, cpu("7"))
+	s.Ready(w)
+	s.Remove(w)
+	s.Gone(w)
+	again := s.Workspace(a, "sito", cpu("1"))
+	s.Ready(again, a)
 	if len(a.Status.Allocations) != 1 || a.Status.Allocations[0].Revision != 1 || a.Status.Allocations[0].UID != again.UID || a.Status.Allocations[0].Releasing != nil {
 		t.Errorf("ledger: %+v", a.Status.Allocations)
 	}
-	s.sound(a)
+	sound(s, a)
 }

@@ -11,18 +11,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/test/stage"
 )
-
-// in names an object in a namespace.
-func in(namespace, name string) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Namespace: namespace, Name: name}
-}
 
 // full asks for something of everything.
 func full(w *v1alpha1.Workspace) {
@@ -44,16 +39,16 @@ func full(w *v1alpha1.Workspace) {
 // TestNamespace looks at all that a new workspace gets.
 func TestNamespace(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, "ns")
-	c, a := s.consortium(), s.tenant("a", flux, func(t *v1alpha1.Tenant) {
+	s := stage.New(t, "ns")
+	c, a := s.Consortium(), s.Tenant("a", stage.Flux, func(t *v1alpha1.Tenant) {
 		t.Spec.DataClasses = []v1alpha1.DataClass{v1alpha1.DataClassOrdinary, v1alpha1.DataClassCritical}
 	})
-	s.ready(c, a)
-	w := s.workspace(a, "sito", full)
-	s.ready(w, a)
+	s.Ready(c, a)
+	w := s.Workspace(a, "sito", full)
+	s.Ready(w, a)
 	ns := a.Name + "--sito"
 
-	objects := s.objects(ns)
+	objects := objects(s, ns)
 	for name, want := range wanted(a, w) {
 		if diff := cmp.Diff(parse(t, want), objects[name]); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
@@ -67,17 +62,17 @@ func TestNamespace(t *testing.T) {
 		"requests.cpu": "3", "requests.memory": "4Gi", "limits.cpu": "4", "limits.memory": "8Gi", "requests.storage": "30Gi", "pods": "20",
 		"standard.storageclass.storage.k8s.io/requests.storage": "25Gi", "encrypted.storageclass.storage.k8s.io/requests.storage": "5Gi",
 	}
-	if diff := cmp.Diff(granted, texts(w.Status.Quota)); diff != "" || w.Status.Namespace != ns || w.Status.AllocationRevision != 1 {
+	if diff := cmp.Diff(granted, stage.Texts(w.Status.Quota)); diff != "" || w.Status.Namespace != ns || w.Status.AllocationRevision != 1 {
 		t.Errorf("status of the workspace: %+v (-want +got):\n%s", w.Status, diff)
 	}
 	entry := v1alpha1.Allocation{Workspace: "sito", UID: w.UID, Revision: 1, Quota: w.Status.Quota, Hosts: w.Spec.Network.Hosts}
 	if diff := cmp.Diff([]v1alpha1.Allocation{entry}, a.Status.Allocations); diff != "" {
 		t.Errorf("ledger (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(granted, texts(a.Status.Allocated)); diff != "" {
+	if diff := cmp.Diff(granted, stage.Texts(a.Status.Allocated)); diff != "" {
 		t.Errorf("allocated (-want +got):\n%s", diff)
 	}
-	if told := s.told(); len(told) > 0 {
+	if told := s.Events(); len(told) > 0 {
 		t.Errorf("nothing drifted, told: %q", told)
 	}
 }
@@ -139,20 +134,17 @@ func parse(t testing.TB, text string) (out map[string]any) {
 
 // objects are a namespace and all that is in it of the kinds that the operator makes, as "Kind name", without what the API server
 // writes by itself.
-func (s *stage) objects(namespace string) map[string]map[string]any {
+func objects(s *stage.Stage, namespace string) map[string]map[string]any {
 	s.Helper()
 	out := map[string]map[string]any{}
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
-	s.read(ns)
+	s.Read(ns)
 	out["Namespace "+namespace] = map[string]any{"metadata": map[string]any{"labels": plain(s, ns.Labels)}, "spec": plain(s, ns.Spec)}
 	for kind, list := range map[string]client.ObjectList{
 		"ServiceAccount": &corev1.ServiceAccountList{}, "NetworkPolicy": &networkingv1.NetworkPolicyList{}, "ResourceQuota": &corev1.ResourceQuotaList{},
 		"LimitRange": &corev1.LimitRangeList{}, "RoleBinding": &rbacv1.RoleBindingList{}, "PersistentVolumeClaim": &corev1.PersistentVolumeClaimList{},
 	} {
-		if err := s.admin.List(s.Context(), list, client.InNamespace(namespace)); err != nil {
-			s.Fatal(err)
-		}
-		for _, o := range s.mine(list) {
+		for _, o := range s.List(list, namespace) {
 			content := plain(s, o).(map[string]any)
 			for _, field := range []string{"apiVersion", "kind", "metadata", "status"} {
 				delete(content, field)
@@ -164,7 +156,7 @@ func (s *stage) objects(namespace string) map[string]map[string]any {
 }
 
 // plain is a value as JSON has it.
-func plain(s *stage, value any) (out any) {
+func plain(s *stage.Stage, value any) (out any) {
 	s.Helper()
 	text, err := json.Marshal(value)
 	if err == nil {
@@ -174,29 +166,4 @@ func plain(s *stage, value any) (out any) {
 		s.Fatal(err)
 	}
 	return out
-}
-
-func texts[K ~string](amounts map[K]resource.Quantity) map[string]string {
-	out := map[string]string{}
-	for name, amount := range amounts {
-		out[string(name)] = amount.String()
-	}
-	return out
-}
-
-// told are the events that the operator sent since the last call.
-func (s *stage) told() (out []string) {
-	for {
-		select {
-		case event := <-s.events.Events:
-			out = append(out, strings.TrimSpace(event))
-		default:
-			return out
-		}
-	}
-}
-
-// flux adds an account for a tool to a tenant's administrators.
-func flux(t *v1alpha1.Tenant) {
-	t.Spec.Administrators = append(t.Spec.Administrators, v1alpha1.Subject{Kind: v1alpha1.SubjectServiceAccount, Name: "flux"})
 }

@@ -11,114 +11,93 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/test/cluster"
+	"github.com/broletto/broletto/test/stage"
 )
-
-// attempt is one real request and whether the API server lets it pass.
-type attempt struct {
-	reason string
-	do     func(context.Context, client.Client) error
-	passes bool
-}
-
-type attempts map[string]attempt
 
 // TestPeople sends real requests as everybody who has rights in a workspace, and as those who have none.
 func TestPeople(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, "people")
-	c, a, b := s.consortium(), s.tenant("a", flux), s.tenant("b")
-	s.ready(c, a, b)
-	w := s.workspace(a, "sito", func(w *v1alpha1.Workspace) {
+	s := stage.New(t, "people")
+	c, a, b := s.Consortium(), s.Tenant("a", stage.Flux), s.Tenant("b")
+	s.Ready(c, a, b)
+	w := s.Workspace(a, "sito", func(w *v1alpha1.Workspace) {
 		w.Spec.Access = []v1alpha1.Access{
-			{Role: v1alpha1.RoleAdmin, Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectGroup, Name: s.id("ops")}},
+			{Role: v1alpha1.RoleAdmin, Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectGroup, Name: s.ID("ops")}},
 			{Role: v1alpha1.RoleEdit, Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectServiceAccount, Name: "deployer"}},
-			{Role: v1alpha1.RoleView, Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: s.id("carla")}},
+			{Role: v1alpha1.RoleView, Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: s.ID("carla")}},
 		}
 	})
-	s.ready(w)
+	s.Ready(w)
 	ns := w.TargetNamespace()
-	s.create(&corev1.Secret{ObjectMeta: in(ns, "password")})
+	s.Create(&corev1.Secret{ObjectMeta: stage.In(ns, "password")})
 	for name, who := range map[string]struct {
 		reason string
 		cfg    *rest.Config
-		may    attempts
+		may    stage.Attempts
 	}{
-		"the tenant's administrator": {"the group of the tenant's administrators", cluster.As("anna", group(a.Name, "ict")), administrator(w)},
-		"the tenant's tool":          {"an account in the home", s.token(a.Name, "flux"), administrator(w)},
-		"the tenant's viewer":        {"the group of the tenant's viewers", cluster.As("bruno", group(a.Name, "revisione")), viewer(w)},
-		"an administrator":           {"a group of spec.access", cluster.As("dario", s.id("ops")), administrator(w)},
-		"an editor":                  {"an account of spec.access", s.token(ns, "deployer"), editor(w)},
-		"a viewer":                   {"a user of spec.access", cluster.As(s.id("carla")), viewer(w)},
-		"a pod":                      {"the default account has no rights", s.token(ns, "default"), stranger(w)},
-		"another tenant":             {"an administrator of b", cluster.As("elena", group(b.Name, "ict")), stranger(w)},
-		"another tenant's viewer":    {"a viewer of b", cluster.As("fabio", group(b.Name, "revisione")), stranger(w)},
+		"the tenant's administrator": {"the group of the tenant's administrators", cluster.As("anna", stage.Group(a.Name, "ict")), administrator(w)},
+		"the tenant's tool":          {"an account in the home", cluster.Account(t, a.Name, "flux"), administrator(w)},
+		"the tenant's viewer":        {"the group of the tenant's viewers", cluster.As("bruno", stage.Group(a.Name, "revisione")), viewer(w)},
+		"an administrator":           {"a group of spec.access", cluster.As("dario", s.ID("ops")), administrator(w)},
+		"an editor":                  {"an account of spec.access", cluster.Account(t, ns, "deployer"), editor(w)},
+		"a viewer":                   {"a user of spec.access", cluster.As(s.ID("carla")), viewer(w)},
+		"a pod":                      {"the default account has no rights", cluster.Account(t, ns, "default"), stranger(w)},
+		"another tenant":             {"an administrator of b", cluster.As("elena", stage.Group(b.Name, "ict")), stranger(w)},
+		"another tenant's viewer":    {"a viewer of b", cluster.As("fabio", stage.Group(b.Name, "revisione")), stranger(w)},
 		"somebody":                   {"who is in no group", cluster.As("gina"), stranger(w)},
 	} {
-		t.Run(name, func(t *testing.T) {
-			c := cluster.Client(t, who.cfg)
-			for what, attempt := range who.may {
-				err := attempt.do(t.Context(), c)
-				if attempt.passes && err != nil {
-					t.Errorf("%s cannot: %s (%s): %v", who.reason, what, attempt.reason, err)
-				}
-				if !attempt.passes && !apierrors.IsForbidden(err) {
-					t.Errorf("%s, want forbidden: %s (%s): %v", who.reason, what, attempt.reason, err)
-				}
-			}
-		})
+		t.Run(name, func(t *testing.T) { s.On(t).Try(who.reason, who.cfg, who.may) })
 	}
-	s.rest()
+	s.Rest()
 }
 
 // administrator is an editor who may ask for tokens.
-func administrator(w *v1alpha1.Workspace) attempts {
+func administrator(w *v1alpha1.Workspace) stage.Attempts {
 	out := editor(w)
-	out["asks for a token"] = attempt{"a pipeline acts as an account", token(w), true}
+	out["asks for a token"] = stage.Passes("a pipeline acts as an account", token(w))
 	return out
 }
 
 // editor deploys, and reads Secrets.
-func editor(w *v1alpha1.Workspace) attempts {
+func editor(w *v1alpha1.Workspace) stage.Attempts {
 	out, pod := viewer(w), podOf(w)
 	pod.Name, pod.GenerateName = "", "pod-"
-	out["runs a pod"] = attempt{"it is what a workspace is for", making(pod), true}
-	out["makes a deployment"] = attempt{"it is what a workspace is for", making(deploymentOf(w)), true}
-	out["makes a ConfigMap"] = attempt{"pods read it", making(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, GenerateName: "c-"}}), true}
-	out["reads a Secret"] = attempt{"pods read it", reading(&corev1.Secret{ObjectMeta: in(pod.Namespace, "password")}), true}
-	out["lists Secrets"] = attempt{"pods read them", listing(&corev1.SecretList{}, pod.Namespace), true}
+	out["runs a pod"] = stage.Passes("it is what a workspace is for", stage.Making(pod))
+	out["makes a deployment"] = stage.Passes("it is what a workspace is for", stage.Making(deploymentOf(w)))
+	out["makes a ConfigMap"] = stage.Passes("pods read it", stage.Making(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, GenerateName: "c-"}}))
+	out["reads a Secret"] = stage.Passes("pods read it", stage.Reading(&corev1.Secret{ObjectMeta: stage.In(pod.Namespace, "password")}))
+	out["lists Secrets"] = stage.Passes("pods read them", stage.Listing(&corev1.SecretList{}, pod.Namespace))
 	return out
 }
 
 // viewer reads all but Secrets.
-func viewer(w *v1alpha1.Workspace) attempts {
+func viewer(w *v1alpha1.Workspace) stage.Attempts {
 	out, ns := stranger(w), w.TargetNamespace()
 	for what, list := range visible() {
-		out[what] = attempt{"the workspace is theirs to see", listing(list, ns), true}
+		out[what] = stage.Passes("the workspace is theirs to see", stage.Listing(list, ns))
 	}
 	return out
 }
 
 // stranger is what people without rights must not do: everything. Others have some of it.
-func stranger(w *v1alpha1.Workspace) attempts {
+func stranger(w *v1alpha1.Workspace) stage.Attempts {
 	ns := w.TargetNamespace()
-	out := attempts{
-		"runs a pod":         {"it is not theirs", making(podOf(w)), false},
-		"makes a deployment": {"it is not theirs", making(deploymentOf(w)), false},
-		"makes a ConfigMap":  {"it is not theirs", making(&corev1.ConfigMap{ObjectMeta: in(ns, "eve")}), false},
-		"asks for a token":   {"it is not theirs", token(w), false},
-		"reads a Secret":     {"it is not theirs", reading(&corev1.Secret{ObjectMeta: in(ns, "password")}), false},
-		"lists Secrets":      {"it is not theirs", listing(&corev1.SecretList{}, ns), false},
+	out := stage.Attempts{
+		"runs a pod":         stage.Forbidden("it is not theirs", stage.Making(podOf(w))),
+		"makes a deployment": stage.Forbidden("it is not theirs", stage.Making(deploymentOf(w))),
+		"makes a ConfigMap":  stage.Forbidden("it is not theirs", stage.Making(&corev1.ConfigMap{ObjectMeta: stage.In(ns, "eve")})),
+		"asks for a token":   stage.Forbidden("it is not theirs", token(w)),
+		"reads a Secret":     stage.Forbidden("it is not theirs", stage.Reading(&corev1.Secret{ObjectMeta: stage.In(ns, "password")})),
+		"lists Secrets":      stage.Forbidden("it is not theirs", stage.Listing(&corev1.SecretList{}, ns)),
 	}
 	for what, list := range visible() {
-		out[what] = attempt{"it is not theirs", listing(list, ns), false}
+		out[what] = stage.Forbidden("it is not theirs", stage.Listing(list, ns))
 	}
 	maps.Copy(out, guardrails(ns))
 	return out
@@ -135,25 +114,25 @@ func visible() map[string]client.ObjectList {
 }
 
 // guardrails are what nobody but the operator may do, whatever rights they have.
-func guardrails(ns string) attempts {
-	out := attempts{
-		"makes itself master":   {"rights are in the manifest", making(&rbacv1.RoleBinding{ObjectMeta: in(ns, "eve"), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"}}), false},
-		"makes a role":          {"rights are in the manifest", making(&rbacv1.Role{ObjectMeta: in(ns, "eve")}), false},
-		"makes an account":      {"accounts are in the manifest", making(&corev1.ServiceAccount{ObjectMeta: in(ns, "eve")}), false},
-		"opens the network":     {"policies are the operator's", making(&networkingv1.NetworkPolicy{ObjectMeta: in(ns, "eve")}), false},
-		"makes a quota":         {"quotas are the operator's", making(&corev1.ResourceQuota{ObjectMeta: in(ns, "eve")}), false},
-		"makes a namespace":     {"tenants have no right on namespaces", making(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns + "-eve"}}), false},
-		"lists pods everywhere": {"others' are theirs", listing(&corev1.PodList{}, ""), false},
-		"lists system Secrets":  {"the operator's are its own", listing(&corev1.SecretList{}, "broletto-system"), false},
+func guardrails(ns string) stage.Attempts {
+	out := stage.Attempts{
+		"makes itself master":   stage.Forbidden("rights are in the manifest", stage.Making(&rbacv1.RoleBinding{ObjectMeta: stage.In(ns, "eve"), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"}})),
+		"makes a role":          stage.Forbidden("rights are in the manifest", stage.Making(&rbacv1.Role{ObjectMeta: stage.In(ns, "eve")})),
+		"makes an account":      stage.Forbidden("accounts are in the manifest", stage.Making(&corev1.ServiceAccount{ObjectMeta: stage.In(ns, "eve")})),
+		"opens the network":     stage.Forbidden("policies are the operator's", stage.Making(&networkingv1.NetworkPolicy{ObjectMeta: stage.In(ns, "eve")})),
+		"makes a quota":         stage.Forbidden("quotas are the operator's", stage.Making(&corev1.ResourceQuota{ObjectMeta: stage.In(ns, "eve")})),
+		"makes a namespace":     stage.Forbidden("tenants have no right on namespaces", stage.Making(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns + "-eve"}})),
+		"lists pods everywhere": stage.Forbidden("others' are theirs", stage.Listing(&corev1.PodList{}, "")),
+		"lists system Secrets":  stage.Forbidden("the operator's are its own", stage.Listing(&corev1.SecretList{}, "broletto-system")),
 	}
 	for what, o := range map[string]client.Object{
-		"the namespace": &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}}, "the quota": &corev1.ResourceQuota{ObjectMeta: in(ns, "broletto")},
-		"default-deny": &networkingv1.NetworkPolicy{ObjectMeta: in(ns, "default-deny")}, "granted": &networkingv1.NetworkPolicy{ObjectMeta: in(ns, "granted")},
-		"the limits": &corev1.LimitRange{ObjectMeta: in(ns, "broletto")}, "the administrators": &rbacv1.RoleBinding{ObjectMeta: in(ns, "tenant-admin")},
-		"the default account": &corev1.ServiceAccount{ObjectMeta: in(ns, "default")},
+		"the namespace": &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}}, "the quota": &corev1.ResourceQuota{ObjectMeta: stage.In(ns, "broletto")},
+		"default-deny": &networkingv1.NetworkPolicy{ObjectMeta: stage.In(ns, "default-deny")}, "granted": &networkingv1.NetworkPolicy{ObjectMeta: stage.In(ns, "granted")},
+		"the limits": &corev1.LimitRange{ObjectMeta: stage.In(ns, "broletto")}, "the administrators": &rbacv1.RoleBinding{ObjectMeta: stage.In(ns, "tenant-admin")},
+		"the default account": &corev1.ServiceAccount{ObjectMeta: stage.In(ns, "default")},
 	} {
-		out["deletes "+what] = attempt{"it is the operator's", deleting(o), false}
-		out["changes "+what] = attempt{"it is the operator's", patching(o), false}
+		out["deletes "+what] = stage.Forbidden("it is the operator's", stage.Deleting(o))
+		out["changes "+what] = stage.Forbidden("it is the operator's", stage.Patching(o))
 	}
 	return out
 }
@@ -166,50 +145,8 @@ func deploymentOf(w *v1alpha1.Workspace) *appsv1.Deployment {
 	}}
 }
 
-func token(w *v1alpha1.Workspace) func(context.Context, client.Client) error {
+func token(w *v1alpha1.Workspace) stage.Request {
 	return func(ctx context.Context, c client.Client) error {
-		return c.SubResource("token").Create(ctx, &corev1.ServiceAccount{ObjectMeta: in(w.TargetNamespace(), "deployer")}, &authenticationv1.TokenRequest{})
+		return c.SubResource("token").Create(ctx, &corev1.ServiceAccount{ObjectMeta: stage.In(w.TargetNamespace(), "deployer")}, &authenticationv1.TokenRequest{})
 	}
-}
-
-func making(o client.Object) func(context.Context, client.Client) error {
-	return func(ctx context.Context, c client.Client) error {
-		return c.Create(ctx, o.DeepCopyObject().(client.Object))
-	}
-}
-
-func reading(o client.Object) func(context.Context, client.Client) error {
-	return func(ctx context.Context, c client.Client) error {
-		return c.Get(ctx, client.ObjectKeyFromObject(o), o.DeepCopyObject().(client.Object))
-	}
-}
-
-func listing(list client.ObjectList, namespace string) func(context.Context, client.Client) error {
-	return func(ctx context.Context, c client.Client) error {
-		return c.List(ctx, list.DeepCopyObject().(client.ObjectList), client.InNamespace(namespace))
-	}
-}
-
-func patching(o client.Object) func(context.Context, client.Client) error {
-	return func(ctx context.Context, c client.Client) error {
-		return c.Patch(ctx, o.DeepCopyObject().(client.Object), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"eve":"was-here"}}}`)))
-	}
-}
-
-func deleting(o client.Object) func(context.Context, client.Client) error {
-	return func(ctx context.Context, c client.Client) error {
-		return c.Delete(ctx, o.DeepCopyObject().(client.Object))
-	}
-}
-
-// token acts as an account, by a token of it.
-func (s *stage) token(namespace, name string) *rest.Config {
-	s.Helper()
-	request := &authenticationv1.TokenRequest{}
-	if err := s.admin.SubResource("token").Create(s.Context(), &corev1.ServiceAccount{ObjectMeta: in(namespace, name)}, request); err != nil {
-		s.Fatal(err)
-	}
-	cfg := rest.AnonymousClientConfig(cluster.Admin())
-	cfg.BearerToken = request.Status.Token
-	return cfg
 }
