@@ -77,8 +77,11 @@ func TestHomeFollowsTheTenant(t *testing.T) {
 		t.Error("the account of a subject that was removed is still there")
 	}
 	hard := homeQuota()
-	hard["count/workspaces.broletto.dev"] = "3"
-	for _, counted := range []string{"count/configmaps", "count/cronjobs.batch", "count/jobs.batch", "count/secrets"} {
+	hard["count/workspaces.broletto.dev"], hard["count/replicasets.apps"] = "3", "77"
+	for _, counted := range []string{
+		"count/configmaps", "count/cronjobs.batch", "count/jobs.batch", "count/secrets", "count/deployments.apps", "count/statefulsets.apps", "count/ingresses.networking.k8s.io",
+		"count/roles.rbac.authorization.k8s.io", "count/horizontalpodautoscalers.autoscaling", "count/poddisruptionbudgets.policy",
+	} {
 		hard[counted] = "7"
 	}
 	if diff := cmp.Diff(hard, s.Hard(a.Name)); diff != "" {
@@ -163,6 +166,8 @@ func homeQuota() map[string]string {
 	return map[string]string{
 		"count/workspaces.broletto.dev": "20", "pods": "0", "persistentvolumeclaims": "0", "services.loadbalancers": "0", "services.nodeports": "0",
 		"count/configmaps": "200", "count/secrets": "200", "count/services": "0", "count/jobs.batch": "200", "count/cronjobs.batch": "200",
+		"count/deployments.apps": "200", "count/statefulsets.apps": "200", "count/ingresses.networking.k8s.io": "200", "count/replicasets.apps": "2200",
+		"count/roles.rbac.authorization.k8s.io": "200", "count/horizontalpodautoscalers.autoscaling": "200", "count/poddisruptionbudgets.policy": "200",
 	}
 }
 

@@ -57,10 +57,14 @@ func TestPeople(t *testing.T) {
 	s.Rest()
 }
 
-// administrator is an editor who may ask for tokens.
+// administrator is an editor who makes accounts, asks for their tokens, and gives rights and opens the network within the tenant. What
+// of that is refused all the same, test/security tells.
 func administrator(w *v1alpha1.Workspace) stage.Attempts {
-	out := editor(w)
+	out, anew := editor(w), metav1.ObjectMeta{Namespace: w.TargetNamespace(), GenerateName: "own-"}
 	out["asks for a token"] = stage.Passes("a pipeline acts as an account", token(w))
+	out["makes a role"] = stage.Passes("rights in a workspace are its administrators' to give", stage.Making(&rbacv1.Role{ObjectMeta: anew}))
+	out["makes an account"] = stage.Passes("pipelines and applications have accounts", stage.Making(&corev1.ServiceAccount{ObjectMeta: anew}))
+	out["opens the network"] = stage.Passes("within the tenant", stage.Making(&networkingv1.NetworkPolicy{ObjectMeta: anew}))
 	return out
 }
 
@@ -117,9 +121,9 @@ func visible() map[string]client.ObjectList {
 func guardrails(ns string) stage.Attempts {
 	out := stage.Attempts{
 		"makes itself master":   stage.Forbidden("rights are in the manifest", stage.Making(&rbacv1.RoleBinding{ObjectMeta: stage.In(ns, "eve"), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"}})),
-		"makes a role":          stage.Forbidden("rights are in the manifest", stage.Making(&rbacv1.Role{ObjectMeta: stage.In(ns, "eve")})),
-		"makes an account":      stage.Forbidden("accounts are in the manifest", stage.Making(&corev1.ServiceAccount{ObjectMeta: stage.In(ns, "eve")})),
-		"opens the network":     stage.Forbidden("policies are the operator's", stage.Making(&networkingv1.NetworkPolicy{ObjectMeta: stage.In(ns, "eve")})),
+		"makes a role":          stage.Forbidden("it is the administrators'", stage.Making(&rbacv1.Role{ObjectMeta: stage.In(ns, "eve")})),
+		"makes an account":      stage.Forbidden("it is the administrators'", stage.Making(&corev1.ServiceAccount{ObjectMeta: stage.In(ns, "eve")})),
+		"opens the network":     stage.Forbidden("it is the administrators'", stage.Making(&networkingv1.NetworkPolicy{ObjectMeta: stage.In(ns, "eve")})),
 		"makes a quota":         stage.Forbidden("quotas are the operator's", stage.Making(&corev1.ResourceQuota{ObjectMeta: stage.In(ns, "eve")})),
 		"makes a namespace":     stage.Forbidden("tenants have no right on namespaces", stage.Making(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns + "-eve"}})),
 		"lists pods everywhere": stage.Forbidden("others' are theirs", stage.Listing(&corev1.PodList{}, "")),
