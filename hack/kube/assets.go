@@ -112,7 +112,7 @@ func link(source, target string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(temporary)
+	defer func() { _ = os.RemoveAll(temporary) }()
 	name := filepath.Join(temporary, "link")
 	if err := os.Symlink(source, name); err != nil {
 		return err

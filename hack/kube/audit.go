@@ -69,7 +69,7 @@ func ReadAudit(path string, offset int64) ([]AuditEvent, int64, error) {
 	if err != nil {
 		return nil, offset, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if _, err := f.Seek(offset, io.SeekStart); err != nil {
 		return nil, offset, err
 	}

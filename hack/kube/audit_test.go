@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -31,9 +30,7 @@ func TestReadAudit(t *testing.T) {
 	if events[0] != want {
 		t.Errorf("got  %+v\nwant %+v", events[0], want)
 	}
-	f, _ := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
-	f.WriteString(auditSample[100:])
-	f.Close()
+	write(t, path, auditSample+auditSample, 0o600)
 	if events, offset, err := ReadAudit(path, offset); err != nil || len(events) != 1 || offset != int64(2*len(auditSample)) {
 		t.Errorf("got %v, %d, %v for the line that was completed", events, offset, err)
 	}

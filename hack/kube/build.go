@@ -135,19 +135,19 @@ func (b builder) one(ctx context.Context, m module, p program) error {
 	if err != nil {
 		return err
 	}
-	defer held.Close()
+	defer func() { _ = held.Close() }()
 	if exists(target) { // the one we waited for built it
 		return nil
 	}
 	leftovers, _ := filepath.Glob(target + ".build-*")
 	for _, l := range leftovers { // of builds that were killed: we hold their lock
-		os.RemoveAll(l)
+		_ = os.RemoveAll(l)
 	}
 	work, err := os.MkdirTemp(b.dir(), p.name+".build-*")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(work)
+	defer func() { _ = os.RemoveAll(work) }()
 	binary, err := b.compile(ctx, m, p, work)
 	if err != nil {
 		return err
@@ -249,8 +249,7 @@ func syncPath(path string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	return f.Sync()
+	return errors.Join(f.Sync(), f.Close())
 }
 
 func exists(path string) bool {

@@ -114,7 +114,7 @@ func TestBuildGivesUpWithItsContext(t *testing.T) {
 		if held == nil {
 			t.Fatal("the lock was not free:", err)
 		}
-		defer held.Close()
+		defer func() { _ = held.Close() }()
 		ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
 		defer cancel()
 		if _, err := b.all(ctx, []string{"tiny"}); !errors.Is(err, context.DeadlineExceeded) {

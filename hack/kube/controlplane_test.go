@@ -63,7 +63,7 @@ func (s session) do(method, path string, body any) (int, map[string]any) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	var object map[string]any
 	if err := json.NewDecoder(resp.Body).Decode(&object); err != nil {
 		s.t.Fatal(err)
@@ -82,7 +82,7 @@ func start(t *testing.T, dir string) *ControlPlane {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Stop() })
+	t.Cleanup(func() { _ = c.Stop() }) // what the test did to it may be its error
 	return c
 }
 
@@ -131,7 +131,7 @@ func TestControlPlane(t *testing.T) {
 	url := c.URL()
 	watch := openWatch(t, admin, "")
 	stopped(t, c) // an open watch must not hold it up
-	watch.Close()
+	_ = watch.Close()
 
 	again := start(t, dir)
 	if again.URL() != url {
@@ -210,7 +210,7 @@ func checkAudit(t *testing.T, c *ControlPlane, admin session) {
 // openWatch begins a watch and returns its stream, after the first event.
 func openWatch(t *testing.T, admin session, options string) io.ReadCloser {
 	t.Helper()
-	req, err := http.NewRequest("GET", admin.url+"/api/v1/namespaces?watch=true"+options, nil)
+	req, err := http.NewRequest(http.MethodGet, admin.url+"/api/v1/namespaces?watch=true"+options, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +259,7 @@ func fakeAssets(t *testing.T, scripts map[string]string) {
 		for _, file := range pids {
 			var pid int
 			text, _ := os.ReadFile(file)
-			if fmt.Sscan(string(text), &pid); alive(pid) {
+			if _, err := fmt.Sscan(string(text), &pid); err != nil || alive(pid) {
 				t.Errorf("left behind: %s", filepath.Base(file))
 			}
 		}

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"bufio"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -61,7 +62,7 @@ func TestDataFolderIsInUseAsLongAsAProcessLives(t *testing.T) {
 	if held, err := tryLock(d.file(lockName)); held == nil {
 		t.Errorf("the folder is still in use: %v", err)
 	} else {
-		held.Close()
+		_ = held.Close()
 	}
 }
 
@@ -82,8 +83,7 @@ func TestDataFolderOfAnotherVersion(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer d.close()
-		return d.claim(kubernetes, etcd)
+		return errors.Join(d.claim(kubernetes, etcd), d.close())
 	}
 	if err := claim("v1.35.2", "v3.6.1"); err != nil {
 		t.Fatal(err)
@@ -125,7 +125,9 @@ func TestPorts(t *testing.T) {
 	if port, err := choosePort(0, taken); err != nil || port == taken || port == 0 {
 		t.Errorf("got %d, %v when the remembered port is taken; want another", port, err)
 	}
-	l.Close()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if port, err := choosePort(0, taken); err != nil || port != taken {
 		t.Errorf("got %d, %v when the remembered port is free; want it: %d", port, err, taken)
 	}

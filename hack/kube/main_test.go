@@ -117,8 +117,11 @@ func helpBuild(args []string) error {
 		return err
 	}
 	out, err := exec.Command(filepath.Join(dir, "tiny")).CombinedOutput()
-	if err != nil || strings.TrimSpace(string(out)) != "whole" {
-		return fmt.Errorf("half a binary: %v %q", err, out)
+	if err != nil {
+		return fmt.Errorf("half a binary: %w: %q", err, out)
+	}
+	if strings.TrimSpace(string(out)) != "whole" {
+		return fmt.Errorf("half a binary: %q", out)
 	}
 	return nil
 }

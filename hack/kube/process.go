@@ -59,7 +59,7 @@ func startProcess(dir string, held *os.File, binary string, args []string) (*pro
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }() // the process has a descriptor of its own
 	p.cmd = exec.Command(binary, args...)
 	p.cmd.Dir = dir
 	p.cmd.Stdout, p.cmd.Stderr = log, log

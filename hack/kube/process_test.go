@@ -61,7 +61,11 @@ func run(t *testing.T, script string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { d.close() })
+	t.Cleanup(func() {
+		if err := d.close(); err != nil {
+			t.Error(err)
+		}
+	})
 	binary := filepath.Join(t.TempDir(), "server")
 	write(t, binary, "#!/bin/sh\n"+script+"\n", 0o755)
 	p, err := startProcess(d.path, d.held, binary, nil)

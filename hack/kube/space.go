@@ -20,11 +20,9 @@ func requireSpace(dir string, need uint64, wayOut string) error {
 		dir = filepath.Dir(dir)
 	}
 	var fs syscall.Statfs_t
-	if err := syscall.Statfs(dir, &fs); err != nil {
-		return nil // a file system that cannot tell is no reason not to try
-	}
-	// The types of these fields differ between systems.
-	if free := uint64(fs.Bavail) * uint64(fs.Bsize); free < need {
+	err := syscall.Statfs(dir, &fs)
+	free := uint64(fs.Bavail) * uint64(fs.Bsize) //nolint:unconvert // the types of these fields differ between systems
+	if err == nil && free < need {               // a file system that cannot tell is no reason not to try
 		return &Error{
 			Object: dir,
 			Cause:  fmt.Errorf("%w: %d MiB needed, %d MiB free", ErrNoSpace, need>>20, free>>20),
