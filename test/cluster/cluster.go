@@ -81,7 +81,7 @@ func Plane() *embedded.Cluster { return plane }
 func Admin() *rest.Config { return As(kube.AdminUser, kube.AdminGroup, guard.PlatformGroup) }
 
 // ClusterAdmin may do what RBAC allows, which is everything, and what the admission policies let anybody do, which is not.
-func ClusterAdmin() *rest.Config { return As(kube.AdminUser, kube.AdminGroup) }
+func ClusterAdmin() *rest.Config { return As(kube.AdminUser, kube.AdminGroup) } //nolint:revive // cluster-admin is what Kubernetes calls it
 
 // As is the configuration of a user in groups, who proves it with a certificate as people do, not by impersonation.
 func As(user string, groups ...string) *rest.Config {
