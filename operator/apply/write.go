@@ -120,7 +120,9 @@ func (a *Applier) send(ctx context.Context, d desired) error {
 // replace makes an object anew which the one that takes its name cannot become.
 func (a *Applier) replace(ctx context.Context, d desired, live client.Object) error {
 	uid := live.GetUID()
-	if err := a.Client.Delete(ctx, live, client.Preconditions{UID: &uid}); client.IgnoreNotFound(err) != nil {
+	// The cache may never have held it, since it is not ours: no read may wait for the cache to see it go.
+	err := a.Client.Delete(ctx, live, client.Preconditions{UID: &uid}, client.DisableReadYourWritesConsistency)
+	if client.IgnoreNotFound(err) != nil {
 		return err
 	}
 	return a.create(ctx, d)
