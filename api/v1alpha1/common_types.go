@@ -19,6 +19,9 @@ const (
 	LabelEnvironment = "broletto.dev/environment"
 	// LabelDataClass holds the workspace's data class, on its namespace.
 	LabelDataClass = "broletto.dev/data-class"
+	// LabelException marks a RoleBinding of the platform's own in a workspace, which may name whom the workspace does not. Only members
+	// of the platform's group may write it.
+	LabelException = "broletto.dev/exception"
 	// LabelCostCarrier holds the name of the tenant that pays, on every managed namespace.
 	LabelCostCarrier = "broletto.dev/cost-carrier"
 )

@@ -208,7 +208,11 @@ func (r *Reconciler) sync(ctx context.Context, w *v1alpha1.Workspace, c Context)
 		r.Events.Eventf(w, ref.In(w.TargetNamespace()), corev1.EventTypeWarning, "DriftRepaired", "Repair",
 			"%s %s in %s was changed or deleted; it is as it should be again", ref.Kind, ref.Name, w.TargetNamespace())
 	}
-	return explained(err, w.TargetNamespace())
+	if _, foreign := errors.AsType[*apply.Foreign](err); foreign {
+		return explained(err, w.TargetNamespace())
+	}
+	withdrawn := r.disown(ctx, w, c) // rights of the past go even when something new fails
+	return first(explained(err, w.TargetNamespace()), withdrawn)
 }
 
 // explained turns what the applier met into what a person or the clock can do about it.

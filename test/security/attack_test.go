@@ -15,12 +15,15 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/yaml"
 
+	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/test/cluster"
 	"github.com/broletto/broletto/test/stage"
 )
@@ -279,4 +282,32 @@ func peersOf(w *town, o *networkingv1.NetworkPolicy) (out []map[string]string) {
 		}
 	}
 	return out
+}
+
+// statusForms are those of the forms that write the status.
+func statusForms(forms map[string]stage.Request) map[string]stage.Request {
+	maps.DeleteFunc(forms, func(form string, _ stage.Request) bool { return !strings.HasSuffix(form, " status") })
+	return forms
+}
+
+func nested(o *unstructured.Unstructured, path ...string) (string, bool, error) {
+	return unstructured.NestedString(o.Object, path...)
+}
+
+// notOurs selects what Broletto did not make.
+var notOurs = func() labels.Selector {
+	requirement, err := labels.NewRequirement(v1alpha1.LabelOwner, selection.DoesNotExist, nil)
+	if err != nil {
+		panic(err) // the label is a constant
+	}
+	return labels.NewSelector().Add(*requirement)
+}()
+
+// gone is nil where there is no such object any more.
+func gone(ctx context.Context, c client.Client, o client.Object) error {
+	err := c.Get(ctx, client.ObjectKeyFromObject(o), o.DeepCopyObject().(client.Object))
+	if err == nil {
+		return errNotYet
+	}
+	return client.IgnoreNotFound(err)
 }

@@ -1,0 +1,53 @@
+package workspace
+
+import (
+	"testing"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/broletto/broletto/api/v1alpha1"
+)
+
+func TestStrays(t *testing.T) {
+	t.Parallel()
+	w := &v1alpha1.Workspace{ObjectMeta: metav1.ObjectMeta{Namespace: "lugano", Name: "sito"}}
+	w.Spec.Access = []v1alpha1.Access{{Role: v1alpha1.RoleView, Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: "carla"}}}
+	c := Context{Tenant: &v1alpha1.Tenant{}, Member: true}
+	c.Tenant.Spec.Administrators = []v1alpha1.Subject{{Kind: v1alpha1.SubjectGroup, Name: "ict"}}
+	ended, gone := c, w.DeepCopy()
+	ended.Member, gone.DeletionTimestamp = false, &metav1.Time{}
+	gone.DeletionTimestamp.Time = gone.DeletionTimestamp.AddDate(2026, 1, 1)
+	group := func(name string) rbacv1.Subject { return rbacv1.Subject{Kind: "Group", Name: name} }
+	account := func(namespace string) rbacv1.Subject {
+		return rbacv1.Subject{Kind: "ServiceAccount", Name: "robot", Namespace: namespace}
+	}
+	for name, row := range map[string]struct {
+		reason              string
+		labels              map[string]string
+		subjects            []rbacv1.Subject
+		now, after, leaving bool // whether it goes: today, when the membership has ended, when the workspace is deleted
+	}{
+		"of the tenant":    {"an administrator of it", nil, []rbacv1.Subject{group("ict")}, false, true, true},
+		"of access":        {"whom the workspace names", nil, []rbacv1.Subject{{Kind: "User", Name: "carla"}}, false, true, true},
+		"who left":         {"whom nobody names", nil, []rbacv1.Subject{group("ex")}, true, true, true},
+		"second of two":    {"the first stays", nil, []rbacv1.Subject{group("ict"), group("ex")}, true, true, true},
+		"a user, as group": {"another kind of the same name", nil, []rbacv1.Subject{group("carla")}, true, true, true},
+		"account":          {"the workspace's own", nil, []rbacv1.Subject{account("lugano--sito")}, false, true, true},
+		"another account":  {"of another namespace", nil, []rbacv1.Subject{account("lugano")}, true, true, true},
+		"nobody":           {"gives nothing", nil, nil, false, false, false},
+		"ours":             {"the inventory's to keep", map[string]string{v1alpha1.LabelOwner: "x"}, []rbacv1.Subject{group("ex")}, false, false, false},
+		"an exception":     {"the platform's", map[string]string{v1alpha1.LabelException: ""}, []rbacv1.Subject{group("ex")}, false, false, false},
+	} {
+		b := []rbacv1.RoleBinding{{ObjectMeta: metav1.ObjectMeta{Labels: row.labels}, Subjects: row.subjects}}
+		if got := len(strays(b, w, c)) > 0; got != row.now {
+			t.Errorf("%s, %s: it goes: %v, want %v", name, row.reason, got, row.now)
+		}
+		if got := len(strays(b, w, ended)) > 0; got != row.after {
+			t.Errorf("%s, %s: it goes after the membership: %v, want %v", name, row.reason, got, row.after)
+		}
+		if got := len(strays(b, gone, c)) > 0; got != row.leaving {
+			t.Errorf("%s, %s: it goes with the workspace: %v, want %v", name, row.reason, got, row.leaving)
+		}
+	}
+}
