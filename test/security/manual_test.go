@@ -1,7 +1,6 @@
 package security
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"regexp"
@@ -19,8 +18,6 @@ import (
 	"github.com/broletto/broletto/test/cluster"
 	"github.com/broletto/broletto/test/stage"
 )
-
-var update = flag.Bool("update", false, "write what the API server answers into the golden files and docs/guard.md")
 
 const manual = "../../docs/guard.md"
 

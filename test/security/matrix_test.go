@@ -1,7 +1,6 @@
 package security
 
 import (
-	"flag"
 	"os"
 	"slices"
 	"strings"
@@ -20,8 +19,6 @@ import (
 	"github.com/broletto/broletto/test/cluster"
 	"github.com/broletto/broletto/test/stage"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // matrixFile is the table that the API server's answers must agree with.
 const matrixFile = "testdata/matrix.txt"
