@@ -31,6 +31,10 @@ build: ## Build the binary into bin/
 test: ## Run all tests against a real control plane
 	@hack/test $(ARGS)
 
+.PHONY: torture
+torture: ## Make holes on purpose and see a test fail for each (ARGS="-only hosts")
+	@go run ./test/torture $(ARGS)
+
 .PHONY: bench
 bench: ## Measure time, requests and memory (ARGS="-tenants 50 -workspaces 3")
 	@go run ./test/scale $(ARGS)

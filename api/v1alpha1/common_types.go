@@ -24,6 +24,12 @@ const (
 	LabelException = "broletto.dev/exception"
 	// LabelCostCarrier holds the name of the tenant that pays, on every managed namespace.
 	LabelCostCarrier = "broletto.dev/cost-carrier"
+	// LabelAnyRegistry is "true" on a managed namespace whose tenant names no registries: its pods may run any image.
+	LabelAnyRegistry = "broletto.dev/any-registry"
+	// LabelPullAlways is "true" on a managed namespace whose consortium has every pod ask the registry for its images.
+	LabelPullAlways = "broletto.dev/pull-always"
+	// LabelAnyNode is "true" on a managed namespace whose tenant names no pools of nodes: its pods may run on any.
+	LabelAnyNode = "broletto.dev/any-node"
 )
 
 // Annotations on a managed namespace: what its tenant may use there. The admission policies in config/policies read them, and only
@@ -37,9 +43,9 @@ const (
 	AnnotationServiceTypes = "broletto.dev/service-types"
 	// AnnotationStorageClasses lists the tenant's storage classes, its default first.
 	AnnotationStorageClasses = "broletto.dev/storage-classes"
-	// AnnotationRegistries lists the prefixes of images; "*" is any.
+	// AnnotationRegistries lists the prefixes of images; see LabelAnyRegistry.
 	AnnotationRegistries = "broletto.dev/registries"
-	// AnnotationNodePools lists pools of nodes, the default first; "*" is any node.
+	// AnnotationNodePools lists pools of nodes, the default first; see LabelAnyNode.
 	AnnotationNodePools = "broletto.dev/node-pools"
 	// AnnotationPriorityClasses lists the priority classes that pods may have beside none.
 	AnnotationPriorityClasses = "broletto.dev/priority-classes"

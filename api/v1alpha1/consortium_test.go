@@ -7,10 +7,11 @@ import "fmt"
 func consortiumRows() map[string]row {
 	rows := map[string]row{
 		"the valid one": {reason: "it says everything that can be said"},
-		"the shortest one": {reason: "what is optional may be left out", edit: "/spec/agreement/until\n/spec/agreement/expulsionClause\n/spec/budgets\n/spec/controls\n/spec/network\n/spec/defaults/workspace/podSecurity",
+		"the shortest one": {reason: "what is optional may be left out", edit: "/spec/agreement/until\n/spec/agreement/expulsionClause\n/spec/budgets\n/spec/controls\n/spec/network\n/spec/defaults/workspace/podSecurity\n/spec/defaults/workspace/imagePullPolicy",
 			gets: `/spec/agreement/expulsionClause false
 				/spec/network {"internetIngress": "ingress-internet", "consortiumIngress": "ingress-consortium", "protectedCIDRs": ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"]}
 				/spec/defaults/workspace/podSecurity Restricted
+				/spec/defaults/workspace/imagePullPolicy IfNotPresent
 				/spec/agreement/until`},
 		"unknown field":       {reason: "a typing error must not pass", edit: `/spec/curency "CHF"`, want: `unknown field "spec.curency"`},
 		"no spec":             {reason: "nothing is not an agreement", edit: "/spec", want: "spec: Required value"},
@@ -51,6 +52,8 @@ func consortiumRows() map[string]row {
 		"default quota of one":      {reason: "the lower bound", edit: `/spec/defaults/workspace/quota {pods: "1"}`},
 		"podSecurity Baseline":      {reason: "the weakest to be had", edit: "/spec/defaults/workspace/podSecurity Baseline"},
 		"podSecurity Privileged":    {reason: "it would open the nodes", edit: "/spec/defaults/workspace/podSecurity Privileged", want: `spec.defaults.workspace.podSecurity: Unsupported value: "Privileged"`},
+		"imagePullPolicy Always":    {reason: "every pod asks the registry", edit: "/spec/defaults/workspace/imagePullPolicy Always"},
+		"imagePullPolicy Never":     {reason: "no pod would ever have an image", edit: "/spec/defaults/workspace/imagePullPolicy Never", want: `spec.defaults.workspace.imagePullPolicy: Unsupported value: "Never"`},
 		"controls null":             {reason: "null is nothing", edit: "/spec/controls null", gets: "/spec/controls"},
 		"controls of 16 labels":     {reason: "the upper bound", edit: put("/spec/controls", map[string]any{"matchLabels": labels(16)})},
 		"controls of 17 labels":     {reason: "every map is bounded", edit: put("/spec/controls", map[string]any{"matchLabels": labels(17)}), want: "controls has at most 16 matchLabels and 16 matchExpressions"},

@@ -40,7 +40,7 @@ func TestSamplesAreAccepted(t *testing.T) {
 			}
 			for _, document := range documents(t, text) {
 				sample := apply(t, c, document)
-				t.Cleanup(func() { _ = c.Delete(context.Background(), sample) }) // other tests use the names too
+				t.Cleanup(func() { _ = cluster.Discard(context.Background(), c, sample) }) // other tests use the names too
 				settled := apply(t, c, document)
 				if again := apply(t, c, document); settled.GetResourceVersion() != again.GetResourceVersion() {
 					t.Errorf("%s %s: applying it again changes it", again.GetKind(), again.GetName())

@@ -5,7 +5,7 @@ import "fmt"
 func tenantRows() map[string]row {
 	rows := map[string]row{
 		"the valid one": {reason: "it says everything that can be said"},
-		"the shortest one": {reason: "what is optional may be left out", edit: "/spec/kind Association\n/spec/sponsor\n/spec/population\n/spec/activeUsers\n/spec/viewers\n/spec/domains\n/spec/dataClasses\n/spec/limits\n/spec/nodePools\n/spec/registries",
+		"the shortest one": {reason: "what is optional may be left out", edit: "/spec/kind Association\n/spec/sponsor\n/spec/population\n/spec/activeUsers\n/spec/viewers\n/spec/domains\n/spec/dataClasses\n/spec/limits\n/spec/nodePools\n/spec/registries\n/spec/priorityClasses\n/spec/runtimeClasses",
 			gets: `/spec/dataClasses ["Ordinary"]
 				/spec/limits {"workspaces": 20, "stacks": 20, "backups": 500, "objectsPerWorkspace": 200}
 				/spec/nodePools`},
@@ -70,6 +70,15 @@ func tenantRows() map[string]row {
 	lines(rows, "source", "/spec/population/source", 200, "ISTAT census 2011")
 	dates(rows, "/spec/population/referenceDate", "spec.population.referenceDate", true)
 	hostnames(rows, "/spec/domains/0", "spec.domains[0]", "a domain is a DNS name of at least two labels in lower case, without a wildcard or a trailing dot, for example lugano.example")
+	for _, list := range []string{"priorityClasses", "runtimeClasses"} {
+		classes := func(n int) []string { return many(n, func(i int) string { return fmt.Sprint("c", i) }) }
+		rows[list+" of 8"] = row{reason: "the upper bound", edit: put("/spec/"+list, classes(8))}
+		rows[list+" of 9"] = row{reason: "every list is bounded", edit: put("/spec/"+list, classes(9)), want: "spec." + list + ": Too many: 9"}
+		rows[list+" twice"] = row{reason: "a set", edit: edits("/spec/" + list + " [a, a]"), want: "spec." + list + "[1]: Duplicate value"}
+	}
+	rows["priority of the system"] = row{reason: "it pushes everybody off their nodes", edit: "/spec/priorityClasses [system-node-critical]", want: "a priority class is a DNS label of at most 63 characters that does not begin with system-"}
+	labelsAt(rows, "/spec/priorityClasses/0", "spec.priorityClasses[0]", "a priority class is a DNS label of at most 63 characters that does not begin with system-, for example tenant-high")
+	labelsAt(rows, "/spec/runtimeClasses/0", "spec.runtimeClasses[0]", "a runtime class is a DNS label of at most 63 characters, for example gvisor")
 	labelsAt(rows, "/spec/nodePools/0", "spec.nodePools[0]", "a node pool is a DNS label of at most 63 characters, for example shared")
 	quotaRows(rows, "/spec/quota", "spec.quota")
 	for _, key := range []string{"requests.cpu", "requests.memory", "limits.cpu", "limits.memory", "requests.storage"} {

@@ -5,6 +5,7 @@ package guardrail
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -35,19 +36,23 @@ const podSecurityVersion = "v1.34"
 
 // Allowance is what the admission policies allow in one namespace beside what they allow its tenant everywhere.
 type Allowance struct {
-	Hosts    []v1alpha1.Hostname
-	Subjects []v1alpha1.Subject
-	Services []corev1.ServiceType // beside ClusterIP
+	Hosts      []v1alpha1.Hostname
+	Subjects   []v1alpha1.Subject
+	Services   []corev1.ServiceType // beside ClusterIP
+	PullAlways bool                 // pods ask the registry for every image
 }
 
 // Namespace is a managed namespace: labelled with whose it is, annotated with what the admission policies allow there, pinned to a
 // Pod Security Standard in all three modes.
 func Namespace(name string, t *v1alpha1.Tenant, level v1alpha1.PodSecurity, a Allowance) *corev1ac.NamespaceApplyConfiguration {
 	standard := strings.ToLower(string(level))
-	return corev1ac.Namespace(name).WithAnnotations(allowances(t, a)).WithLabels(map[string]string{
+	labels := map[string]string{
 		v1alpha1.LabelConsortium:  t.Spec.Consortium,
 		v1alpha1.LabelTenant:      t.Name,
 		v1alpha1.LabelCostCarrier: costCarrier(t),
+		v1alpha1.LabelAnyRegistry: strconv.FormatBool(len(t.Spec.Registries) == 0),
+		v1alpha1.LabelPullAlways:  strconv.FormatBool(a.PullAlways),
+		v1alpha1.LabelAnyNode:     strconv.FormatBool(len(t.Spec.NodePools) == 0),
 
 		"pod-security.kubernetes.io/enforce":         standard,
 		"pod-security.kubernetes.io/enforce-version": podSecurityVersion,
@@ -55,7 +60,8 @@ func Namespace(name string, t *v1alpha1.Tenant, level v1alpha1.PodSecurity, a Al
 		"pod-security.kubernetes.io/audit-version":   podSecurityVersion,
 		"pod-security.kubernetes.io/warn":            standard,
 		"pod-security.kubernetes.io/warn-version":    podSecurityVersion,
-	})
+	}
+	return corev1ac.Namespace(name).WithAnnotations(allowances(t, a)).WithLabels(labels)
 }
 
 // allowances says everything, also what is empty: an annotation that somebody adds is drift like one that somebody changes.
@@ -65,8 +71,8 @@ func allowances(t *v1alpha1.Tenant, a Allowance) map[string]string {
 		v1alpha1.AnnotationSubjects:        items(people(a.Subjects)),
 		v1alpha1.AnnotationServiceTypes:    items(a.Services),
 		v1alpha1.AnnotationStorageClasses:  items(classes(t)),
-		v1alpha1.AnnotationRegistries:      items(orAny(t.Spec.Registries)),
-		v1alpha1.AnnotationNodePools:       items(orAny(t.Spec.NodePools)),
+		v1alpha1.AnnotationRegistries:      items(t.Spec.Registries),
+		v1alpha1.AnnotationNodePools:       items(t.Spec.NodePools),
 		v1alpha1.AnnotationPriorityClasses: items(t.Spec.PriorityClasses),
 		v1alpha1.AnnotationRuntimeClasses:  items(t.Spec.RuntimeClasses),
 	}
@@ -78,13 +84,6 @@ func items[T ~string](list []T) string {
 		texts = append(texts, string(item))
 	}
 	return strings.Join(texts, " ")
-}
-
-func orAny(list []string) []string {
-	if len(list) == 0 {
-		return []string{"*"}
-	}
-	return list
 }
 
 func classes(t *v1alpha1.Tenant) (out []string) {

@@ -74,7 +74,7 @@ func TestConflictOnTheServer(t *testing.T) {
 	if err != nil || got != (ctrl.Result{RequeueAfter: 100 * time.Millisecond}) {
 		t.Errorf("overtaken: got %+v, %v; want a silent retry", got, err)
 	}
-	if err := admin.Delete(t.Context(), newer); err != nil {
+	if err := cluster.Discard(t.Context(), admin, newer); err != nil {
 		t.Fatal(err)
 	}
 	gone := newer.DeepCopy()

@@ -29,7 +29,7 @@ func Desired(t *v1alpha1.Tenant, member bool) apply.Set {
 	}
 	return apply.Set{
 		Owner:   t.UID,
-		Root:    guardrail.Namespace(home, t, v1alpha1.PodSecurityRestricted, guardrail.Allowance{}),
+		Root:    guardrail.Namespace(home, t, v1alpha1.PodSecurityRestricted, guardrail.Allowance{PullAlways: true}),
 		Objects: objects,
 	}
 }

@@ -61,7 +61,7 @@ func root(w *v1alpha1.Workspace, c Context) apply.Object {
 // allowance is what the admission policies let this workspace use. A host that the ledger holds and that lies outside the tenant's
 // domains, since they have shrunk, is served no longer. Who is no member gives rights to nobody.
 func allowance(w *v1alpha1.Workspace, c Context) guardrail.Allowance {
-	var out guardrail.Allowance
+	out := guardrail.Allowance{PullAlways: c.Consortium.Spec.Defaults.Workspace.ImagePullPolicy == corev1.PullAlways}
 	for _, host := range c.Hosts {
 		if hostWithin(host, c.Tenant.Spec.Domains) {
 			out.Hosts = append(out.Hosts, host)

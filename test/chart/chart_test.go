@@ -58,6 +58,7 @@ func render(t *testing.T, namespace string, values map[string]any) rendered {
 	}
 	capabilities := common.DefaultCapabilities.Copy()
 	capabilities.KubeVersion = *kubernetes
+	capabilities.APIVersions = append(capabilities.APIVersions, "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy")
 	options := common.ReleaseOptions{Name: release, Namespace: namespace, IsInstall: true, Revision: 1}
 	all, err := util.ToRenderValues(chart, values, options, capabilities)
 	if err != nil {

@@ -111,6 +111,9 @@ func TestOverlay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if strings.HasPrefix(o.GetKind(), "ValidatingAdmissionPolicy") {
+			continue // they name the operator's account in their expressions, and an operator that has another name puts it there
+		}
 		if o.GetKind() != "CustomResourceDefinition" && strings.Contains(string(text), system) {
 			t.Errorf("%s still names namespace %s:\n%s", identity(o), system, text)
 		}

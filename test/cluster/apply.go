@@ -107,3 +107,12 @@ func poll(ctx context.Context, timeout time.Duration, f func() error) error {
 		}
 	}
 }
+
+// Discard deletes an object that no operator looks after, and that has had its finalizer from the admission policies all the same.
+func Discard(ctx context.Context, c client.Client, o client.Object) error {
+	released := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))
+	if err := c.Patch(ctx, o, released); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	return client.IgnoreNotFound(c.Delete(ctx, o))
+}

@@ -40,6 +40,12 @@ func (b *bench) broletto(ctx context.Context, r *report) error {
 	if err := b.atRest(guarded, r, p); err != nil {
 		return err
 	}
+	if b.pairs > 0 {
+		b.say("creations in guarded namespaces and beside them")
+		if err := b.latency(guarded, r, c); err != nil {
+			return err
+		}
+	}
 	b.say("restart")
 	return b.restart(ctx, r, p)
 }

@@ -26,6 +26,7 @@ type options struct {
 	workspaces int // of each tenant
 	writers    int // requests under way at a time, of whoever writes
 	rest       time.Duration
+	pairs      int      // creations of each kind that are timed in a guarded namespace and beside it
 	order      string   // of the phases: one b, and an a for each run of the plain client
 	env        []string // of the operator, beside this process's own
 	progress   io.Writer
@@ -43,6 +44,7 @@ func program() int {
 	flag.IntVar(&o.workspaces, "workspaces", 3, "number of workspaces of each tenant")
 	flag.IntVar(&o.writers, "writers", 8, "number of requests that the clients have under way at a time")
 	flag.DurationVar(&o.rest, "rest", time.Minute, "how long to count requests at rest")
+	flag.IntVar(&o.pairs, "pairs", 300, "how many creations of each kind to time in a guarded namespace and beside it; 0: none")
 	flag.StringVar(&o.order, "order", "baaa", "order of the phases: b is Broletto, once; each a is one run of the plain client")
 	flag.Func("env", "variable of the operator's environment, for example GOGC=50; may be repeated", func(v string) error {
 		o.env = append(o.env, v)

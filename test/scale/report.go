@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -28,7 +29,9 @@ type report struct {
 	Rest     restReport    `json:"rest"`
 	Restart  restartReport `json:"restart"`
 	Memory   memoryReport  `json:"memory"`
-	Goals    []goal        `json:"goals"`
+
+	Latency map[string]latencyReport `json:"latency,omitempty"` // by what is created
+	Goals   []goal                   `json:"goals"`
 }
 
 // plainReport is one run of the plain client.
@@ -175,6 +178,9 @@ func (r *report) conclude() error {
 		atMost("mutating requests at rest", 0, float64(r.Rest.Mutating)),
 		atMost("mutating requests at a restart", 0, float64(r.Restart.Mutating)),
 		atMost("peak memory, MiB", 64+float64(r.Workspaces)*60/1024, mebibytes(max(r.Memory.Peak, r.Memory.RestartPeak))),
+	}
+	for _, kind := range slices.Sorted(maps.Keys(r.Latency)) {
+		r.Goals = append(r.Goals, atMost("latency ratio, "+kind, 1.3, r.Latency[kind].Ratio))
 	}
 	return nil
 }

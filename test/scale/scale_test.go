@@ -18,7 +18,7 @@ import (
 func TestScale(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "report.json")
 	var table, progress bytes.Buffer
-	o := options{tenants: 2, workspaces: 2, writers: 2, rest: 3 * time.Second, order: "aba", progress: &progress}
+	o := options{tenants: 2, workspaces: 2, writers: 2, rest: 3 * time.Second, pairs: 5, order: "aba", progress: &progress}
 	if err := run(t.Context(), o, file, &table); err != nil {
 		t.Fatalf("%v\n%s", err, progress.String())
 	}

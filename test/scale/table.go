@@ -35,6 +35,10 @@ func (r *report) print(out io.Writer) error {
 	row("at rest for "+fmt.Sprintf("%.0f s", r.Rest.Seconds), "%d requests, %d mutating; %d for the lease", r.Rest.Requests, r.Rest.Mutating, r.Rest.Lease)
 	row("restart", "%d requests, %d mutating; quiet after %.2f s (stop: %.2f s)", r.Restart.Requests, r.Restart.Mutating, r.Restart.QuietSeconds, r.Restart.StopSeconds)
 	row("memory", "peak %.1f MiB, at rest %.1f MiB, peak of the restart %.1f MiB", mebibytes(r.Memory.Peak), mebibytes(r.Memory.AtRest), mebibytes(r.Memory.RestartPeak))
+	for _, kind := range slices.Sorted(maps.Keys(r.Latency)) {
+		l := r.Latency[kind]
+		row("creating a "+kind, "guarded %.2f ms, alike %.2f, bare %.2f; guarded by alike %.2f, by bare %.2f", l.Guarded, l.Alike, l.Bare, l.Ratio, l.BareRatio)
+	}
 	fmt.Fprintln(t)
 	for _, g := range r.Goals {
 		mark := "met"

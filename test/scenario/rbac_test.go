@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -49,14 +50,14 @@ func TestEveryRightIsNeeded(t *testing.T) {
 	}{
 		{"watch", verb("watch"), d.restart},
 		{"list", verb("list"), d.restartWithoutStreams},
-		{"create", of("create", append(children, "namespaces", "events")...), d.makeAnew},
+		{"create", of("create", slices.Concat(children, policies, []string{"namespaces", "events"})...), d.makeAnew},
 		{"get", verb("get"), d.changeChildren},
 		{"patch", of("patch", append(children, "namespaces")...), d.changeChildren},
 		{"patch events", of("patch", "events"), d.deleteTwice},
 		{"delete", of("delete", children...), d.wantLess},
 		{"delete namespaces", of("delete", "namespaces"), d.endWorkspace},
 		{"bind", verb("bind"), d.unbind},
-		{"update", of("update", "consortia", "tenants", "workspaces"), d.makeMore},
+		{"update", of("update", append(policies, "consortia", "tenants", "workspaces")...), d.weaken},
 		{"update status", of("update", "consortia/status", "tenants/status", "workspaces/status"), d.changeSpecs},
 		{"token reviews", of("create", "tokenreviews"), d.scrape},
 		{"access reviews", of("create", "subjectaccessreviews"), d.scrape},
@@ -74,14 +75,24 @@ func TestEveryRightIsNeeded(t *testing.T) {
 			t.Errorf("nobody missed the right to %s: give it up, or let a round ask for it", r)
 		}
 	}
-	for _, o := range d.others {
-		d.discard(o)
-	}
 	d.end()
 }
 
 // children are the resources that the operator makes in its namespaces.
 var children = []string{"limitranges", "resourcequotas", "persistentvolumeclaims", "serviceaccounts", "networkpolicies", "rolebindings"}
+
+// policies are the resources that guard what tenants write.
+var policies = []string{
+	"validatingadmissionpolicies", "validatingadmissionpolicybindings", "mutatingadmissionpolicies", "mutatingadmissionpolicybindings",
+}
+
+// guards is a policy or binding of each of them, and what weakens it.
+var guards = map[client.Object]string{
+	&admissionv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: "broletto-secrets"}}:             `{"spec":{"failurePolicy":"Ignore"}}`,
+	&admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: "broletto-services"}}:     `{"spec":{"validationActions":["Warn"]}}`,
+	&admissionv1.MutatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: "broletto-default-claims"}}:        `{"spec":{"failurePolicy":"Ignore"}}`,
+	&admissionv1.MutatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: "broletto-default-claims"}}: `{"spec":{"matchResources":{"matchPolicy":"Exact"}}}`,
+}
 
 func verb(verb string) func(right) bool {
 	return func(r right) bool { return r.verb == verb && r.resource != "leases" }
@@ -101,7 +112,6 @@ type deprivation struct {
 	tenants  []*v1alpha1.Tenant
 	objects  []condition.Object             // all that is to be Ready
 	homes    map[string]*v1alpha1.Workspace // one workspace per resource, by its plural
-	others   []client.Object                // what does not belong to the world's consortium
 	bound    map[string]string              // cluster role -> a binding to it, as namespace/name
 }
 
@@ -341,6 +351,9 @@ var sample = map[string]string{
 
 // makeAnew deletes one object of each kind, each in another workspace, asks for one more workspace, and changes an object to be told of.
 func (d *deprivation) makeAnew() {
+	for guard := range guards {
+		d.discard(guard.DeepCopyObject().(client.Object))
+	}
 	for resource, name := range sample {
 		d.discard(d.in(resource, name))
 	}
@@ -370,9 +383,7 @@ func (d *deprivation) changeChildren() {
 func (d *deprivation) deleteTwice() {
 	policy := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: d.homes["events"].TargetNamespace(), Name: "default-deny"}}
 	for range 2 {
-		if err := d.admin.Get(d.t.Context(), client.ObjectKeyFromObject(policy), policy); err != nil {
-			d.t.Fatal(err)
-		}
+		d.get(client.ObjectKeyFromObject(policy), policy)
 		before := policy.GetUID()
 		d.discard(policy)
 		cluster.Eventually(d.t, soon, "the policy is made again", func() error {
@@ -412,25 +423,32 @@ func (d *deprivation) unbind() {
 	}
 }
 
-// makeMore makes one more of each kind of ours: a finalizer comes first.
-func (d *deprivation) makeMore() {
-	tenant, workspace := d.tenant("prove-tre"), d.workspace("prove-due", "ancora")
-	consortium := &v1alpha1.Consortium{}
-	if err := d.admin.Get(d.t.Context(), client.ObjectKey{Name: d.consortium}, consortium); err != nil {
+// weaken takes the finalizer off one object of each kind of ours, as who breaks the glass can, and spoils a policy of each kind.
+func (d *deprivation) weaken() {
+	consortium, workspace := &v1alpha1.Consortium{}, &v1alpha1.Workspace{}
+	d.get(client.ObjectKey{Name: d.consortium}, consortium)
+	d.get(client.ObjectKeyFromObject(d.homes["events"]), workspace)
+	tenant := d.tenants[0]
+	d.get(client.ObjectKeyFromObject(tenant), tenant)
+	d.change(consortium, func() { consortium.Finalizers, consortium.Spec.DisplayName = nil, "Prove sciolte" })
+	d.change(tenant, func() { tenant.Finalizers, tenant.Spec.DisplayName = nil, "Prova sciolta" })
+	d.change(workspace, func() { workspace.Finalizers, workspace.Spec.DisplayName = nil, "Prova sciolta" })
+	for guard, patch := range guards {
+		d.spoil(guard.DeepCopyObject().(client.Object), patch)
+	}
+}
+
+func (d *deprivation) get(key client.ObjectKey, o client.Object) {
+	d.t.Helper()
+	if err := d.admin.Get(d.t.Context(), key, o); err != nil {
 		d.t.Fatal(err)
 	}
-	more := &v1alpha1.Consortium{ObjectMeta: metav1.ObjectMeta{Name: "prove-altre"}, Spec: consortium.Spec}
-	d.make(tenant, workspace, more)
-	d.objects = append(d.objects, tenant, workspace, more)
-	d.others = append(d.others, more)
 }
 
 // changeSpecs has the operator say that it has seen a change, in each kind of ours.
 func (d *deprivation) changeSpecs() {
 	consortium := &v1alpha1.Consortium{}
-	if err := d.admin.Get(d.t.Context(), client.ObjectKey{Name: d.consortium}, consortium); err != nil {
-		d.t.Fatal(err)
-	}
+	d.get(client.ObjectKey{Name: d.consortium}, consortium)
 	d.change(consortium, func() { consortium.Spec.DisplayName = "Altre prove" })
 	d.change(d.tenants[0], func() { d.tenants[0].Spec.DisplayName = "Altra prova" })
 	w := d.homes["events"]

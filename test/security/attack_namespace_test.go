@@ -29,6 +29,8 @@ var hijacks = map[string]struct{ reason, change string }{
 	"subjects":             {"everybody", "metadata: {annotations: {broletto.dev/subjects: 'Group:PREFIX-ex'}}"},
 	"service types":        {"more than was granted", "metadata: {annotations: {broletto.dev/service-types: NodePort LoadBalancer}}"},
 	"node pools":           {"any node", "metadata: {annotations: {broletto.dev/node-pools: '*'}}"},
+	"any image":            {"no policy would match", "metadata: {labels: {broletto.dev/any-registry: 'true'}}"},
+	"any node":             {"no policy would match", "metadata: {labels: {broletto.dev/any-node: 'true'}}"},
 	"inventory":            {"the operator would forget what it made", "metadata: {annotations: {broletto.dev/inventory: ''}}"},
 	"node selector":        {"PodNodeSelector reads it where it is on", "metadata: {annotations: {scheduler.alpha.kubernetes.io/node-selector: a=b}}"},
 	"a label of its own":   {"a network policy of somebody's may select it", "metadata: {labels: {team: eve}}"},

@@ -4,9 +4,12 @@
 package security
 
 import (
+	"flag"
 	"testing"
 
 	"github.com/broletto/broletto/test/cluster"
 )
+
+var update = flag.Bool("update", false, "write what the API server answers into the golden files and docs/guard.md")
 
 func TestMain(m *testing.M) { cluster.Run(m) }

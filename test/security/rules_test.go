@@ -49,8 +49,10 @@ func refused(err error, want string) error {
 	switch {
 	case want == "" && err != nil:
 		return fmt.Errorf("want it to pass: %w", err)
+	case want != "" && err == nil:
+		return fmt.Errorf("want it forbidden by %q, and it passes", want)
 	case want != "" && !apierrors.IsForbidden(err):
-		return fmt.Errorf("want it forbidden by %q, got %v", want, err)
+		return fmt.Errorf("want it forbidden by %q, got: %w", want, err)
 	case want != "" && !strings.Contains(err.Error(), want):
 		return fmt.Errorf("want the refusal to say %q, got: %w", want, err)
 	}
@@ -62,7 +64,7 @@ func (w *town) try(who *rest.Config, rules map[string]rule) {
 	w.Helper()
 	c := cluster.Client(w, who)
 	for name, r := range rules {
-		w.T.Run(name, func(t *testing.T) {
+		w.Run(name, func(t *testing.T) {
 			w := &town{Stage: w.On(t), consortium: w.consortium, own: w.own, other: w.other, site: w.site, annex: w.annex, target: w.target}
 			o := w.read(r.object)
 			if err := refused(c.Create(t.Context(), o, client.DryRunAll), r.want); err != nil {

@@ -118,7 +118,7 @@ func policies(root fs.FS) (string, error) {
 	var out strings.Builder
 	out.WriteString(header)
 	for _, d := range documents {
-		text, err := insert(d, "annotations", "    "+revision+": "+digest+"\n", "labels", labels)
+		text, err := insert(d, "annotations", keep+"    "+revision+": "+digest+"\n", "labels", labels)
 		if err != nil {
 			return "", err
 		}

@@ -112,7 +112,7 @@ spec: {}
 		},
 		"PolicyRevision": {
 			reason: "a policy says which revision it is of", file: "config/policies/a.yaml", content: "kind: ValidatingAdmissionPolicy\nmetadata:\n  name: a\n",
-			generated: "charts/broletto/templates/policies.yaml", want: "  annotations:\n    broletto.dev/policies: r",
+			generated: "charts/broletto/templates/policies.yaml", want: "    broletto.dev/policies: r",
 		},
 		"PolicyList": {
 			reason: "the revision is that of the chart", file: "config/policies/a.yaml", content: "kind: ValidatingAdmissionPolicy\nmetadata:\n  name: a\n",

@@ -602,6 +602,10 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.broletto.broletto.api.v1alpha1.WorkspaceDefaults
   map:
     fields:
+    - name: imagePullPolicy
+      type:
+        namedType: io.k8s.api.core.v1.PullPolicy
+      default: IfNotPresent
     - name: podSecurity
       type:
         namedType: com.github.broletto.broletto.api.v1alpha1.PodSecurity
@@ -718,6 +722,8 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - name
+- name: io.k8s.api.core.v1.PullPolicy
+  scalar: string
 - name: io.k8s.api.core.v1.ResourceList
   map:
     elementType:
