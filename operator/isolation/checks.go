@@ -53,6 +53,13 @@ func guarded(policies ...string) judge {
 	}
 }
 
+// pullsAlways is met where every pod asks the registry for its images. Where the consortium leaves that to pods, their nodes may see to it
+// that nobody runs another's image; nothing in the cluster tells.
+func pullsAlways(_ facts, p place, found *findings) {
+	always := p.namespace.Labels[v1alpha1.LabelPullAlways]
+	found.note(always == "true", p.namespace, "namespace %s has its pods pull always: %q", p.namespace.Name, always)
+}
+
 // sharesBounded is met when what nodes and stores give out is bounded: by amounts, or since nothing that takes them may be there.
 func sharesBounded(_ facts, p place, found *findings) {
 	var names []corev1.ResourceName

@@ -187,7 +187,7 @@ func judged(t *testing.T, c client.Reader, s setting) string {
 func inForce(fallen ...string) map[string]bool {
 	out := map[string]bool{}
 	for _, name := range []string{
-		"broletto-claims", "broletto-default-pods", "broletto-endpoints", "broletto-guardrails", "broletto-namespaces", "broletto-networkpolicies", "broletto-services",
+		"broletto-claims", "broletto-default-pods", "broletto-endpoints", "broletto-guardrails", "broletto-namespaces", "broletto-networkpolicies", "broletto-services", "broletto-workloads",
 	} {
 		out[name] = !slices.Contains(fallen, name)
 	}

@@ -30,7 +30,7 @@ import (
 // not run beside other tests: it breaks what all of them stand on.
 func TestChecks(t *testing.T) {
 	s := stage.New(t, "iso")
-	c := s.Consortium()
+	c := s.Consortium(func(c *v1alpha1.Consortium) { c.Spec.Defaults.Workspace.ImagePullPolicy = corev1.PullAlways })
 	a, b := s.Tenant("a"), s.Tenant("b")
 	s.Ready(c, a, b)
 	w := s.Workspace(a, "sito")
@@ -48,18 +48,20 @@ func TestChecks(t *testing.T) {
 	quota := &corev1.ResourceQuota{ObjectMeta: stage.In(site, "broletto")}
 	pods := []string{"add-capabilities", "claims-for-storage", "privilege-escalation", "run-as-non-root"}
 	node := []string{"host-ipc", "host-network", "host-path", "host-pid", "privileged-containers"}
-	guarded := []string{"existing-volumes", "image-pull-always", "multitenant-resources", "node-ports", "quota-modification", "reclaim-delete", "tenant-network"}
+	guarded := []string{"claims-for-storage", "existing-volumes", "image-pull-always", "multitenant-resources", "node-ports", "quota-modification", "reclaim-delete", "tenant-network"}
 	ours := func(h stage.Harm) breach { return breach{do: h.Do, undo: (*stage.Stage).Rest} }
 	for name, harm := range map[string]struct {
 		breach
 		checks []string
 	}{
-		"baseline":      {ours(stage.Changed("weaker", namespace, `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"baseline"}}}`)), pods},
-		"privileged":    {ours(stage.Changed("weaker", namespace, `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":null}}}`)), slices.Concat(pods, node)},
-		"label":         {ours(stage.Changed("out of the policies' sight", namespace, `{"metadata":{"labels":{"broletto.dev/tenant":null}}}`)), guarded},
-		"node ports":    {ours(stage.Changed("granted", namespace, `{"metadata":{"annotations":{"broletto.dev/service-types":"NodePort"}}}`)), nil}, // the quota still says 0
-		"default-deny":  {ours(stage.Deleted("open", deny)), []string{"tenant-network"}},
-		"half a denial": {ours(stage.Changed("open", deny, `{"spec":{"policyTypes":["Ingress"]}}`)), []string{"tenant-network"}},
+		"baseline":            {ours(stage.Changed("weaker", namespace, `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"baseline"}}}`)), pods},
+		"privileged":          {ours(stage.Changed("weaker", namespace, `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":null}}}`)), slices.Concat(pods, node)},
+		"label":               {ours(stage.Changed("out of the policies' sight", namespace, `{"metadata":{"labels":{"broletto.dev/tenant":null}}}`)), guarded},
+		"node ports":          {ours(stage.Changed("granted", namespace, `{"metadata":{"annotations":{"broletto.dev/service-types":"NodePort"}}}`)), nil}, // the quota still says 0
+		"pull always":         {ours(stage.Changed("left to pods", namespace, `{"metadata":{"labels":{"broletto.dev/pull-always":"false"}}}`)), []string{"image-pull-always"}},
+		"policy of workloads": {without("broletto-workloads"), []string{"claims-for-storage"}},
+		"default-deny":        {ours(stage.Deleted("open", deny)), []string{"tenant-network"}},
+		"half a denial":       {ours(stage.Changed("open", deny, `{"spec":{"policyTypes":["Ingress"]}}`)), []string{"tenant-network"}},
 		"granted": {ours(stage.Changed("open", granted, `{"spec":{"ingress":[{"from":[{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"`+b.Name+`"}}}]}]}}`)),
 			[]string{"tenant-network"}},
 		"quota":                {ours(stage.Deleted("unbounded", quota)), []string{"object-limits", "quota-modification", "resource-quotas"}},
