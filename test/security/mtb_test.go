@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -75,9 +76,7 @@ func TestBenchmark(t *testing.T) {
 func mtbProofs() map[string][]trial {
 	out := mtbPods()
 	for _, more := range []map[string][]trial{mtbRights(), mtbQuotas(), mtbVolumes(), mtbNetwork(), mtbSelfService()} {
-		for name, trials := range more {
-			out[name] = trials
-		}
+		maps.Copy(out, more)
 	}
 	return out
 }
