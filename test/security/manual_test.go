@@ -79,8 +79,8 @@ func ask(s *stage.Stage, how, manifest string) string {
 		err = c.Patch(s.Context(), o, patch, client.DryRunAll)
 	case "token":
 		account := &corev1.ServiceAccount{ObjectMeta: stage.In(o.GetNamespace(), "default")}
-		life, _, _ := unstructured.NestedInt64(o.Object, "spec", "expirationSeconds")
-		err = c.SubResource("token").Create(s.Context(), account, &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &life}})
+		life, _, _ := unstructured.NestedFloat64(o.Object, "spec", "expirationSeconds")
+		err = c.SubResource("token").Create(s.Context(), account, &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: new(int64(life))}})
 	default:
 		err = c.Create(s.Context(), o, client.DryRunAll)
 	}
