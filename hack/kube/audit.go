@@ -41,6 +41,8 @@ type AuditEvent struct {
 	Code        int    // HTTP status
 	Forbidden   bool   // for want of a right, not by a quota or another rule
 	Stage       string // ResponseComplete; ResponseStarted for a watch; Panic
+	// Annotations are what authorization and admission noted, for example an admission policy under <policy>/<key>.
+	Annotations map[string]string
 }
 
 // Mutating says whether the request asked for a change of stored objects, granted or not. Dry runs do not, nor do
@@ -130,5 +132,6 @@ func (l auditLine) event() AuditEvent {
 		Code:        l.ResponseStatus.Code,
 		Forbidden:   l.Annotations["authorization.k8s.io/decision"] == "forbid",
 		Stage:       l.Stage,
+		Annotations: l.Annotations,
 	}
 }

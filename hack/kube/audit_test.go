@@ -2,6 +2,7 @@ package kube
 
 import (
 	"path/filepath"
+	"reflect"
 	"testing"
 	"time"
 )
@@ -26,8 +27,9 @@ func TestReadAudit(t *testing.T) {
 		Time: time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), User: "broletto", Credential: "JTI=1", UserAgent: "broletto/v1", Verb: "patch",
 		RequestURI: "/apis/apps/v1/namespaces/a/deployments/web/status?fieldManager=x", Group: "apps",
 		Resource: "deployments", Subresource: "status", Namespace: "a", Name: "web", Code: 403, Forbidden: true, Stage: "ResponseComplete",
+		Annotations: map[string]string{"authorization.k8s.io/decision": "forbid"},
 	}
-	if events[0] != want {
+	if !reflect.DeepEqual(events[0], want) {
 		t.Errorf("got  %+v\nwant %+v", events[0], want)
 	}
 	write(t, path, auditSample+auditSample, 0o600)

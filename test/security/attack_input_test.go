@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -203,7 +204,7 @@ func (w *town) judges() {
 	} {
 		rules[spec] = rule{"it is empty, not odd", fmt.Sprintf(deployment, spec), ""}
 	}
-	for name, r := range map[string]rule{
+	maps.Copy(rules, map[string]rule{
 		"no http":          {"a rule of a host alone", ingress("annotations: {}}, spec: {rules: [{host: www.OWN.example}], tls: []}"), ""},
 		"empty annotation": {"no host is not every host", ingress("annotations: {external-dns.alpha.kubernetes.io/hostname: ''}}, spec: {rules: [{host: www.OWN.example}]}"), "is not this workspace's to serve"},
 		"only commas":      {"no host is not every host", ingress("annotations: {nginx.ingress.kubernetes.io/server-alias: ',,,'}}, spec: {rules: [{host: www.OWN.example}]}"), "is not this workspace's to serve"},
@@ -215,9 +216,7 @@ func (w *town) judges() {
 		"big annotation":   {"within what Kubernetes allows", ingress("annotations: {a: '" + strings.Repeat("x", 250<<10) + "'}}, spec: {rules: [{host: www.OTHER.example}]}"), "is not this workspace's to serve"},
 		"many annotations": {"within what Kubernetes allows", ingress("annotations: {" + manyAnnotations(4000) + "}}, spec: {rules: [{host: www.OTHER.example}]}"), "is not this workspace's to serve"},
 		"many, and sound":  {"within what Kubernetes allows", ingress("annotations: {" + manyAnnotations(4000) + "}}, spec: {rules: [{host: www.OWN.example}]}"), ""},
-	} {
-		rules[name] = r
-	}
+	})
 	w.try(w.administrator(), rules)
 }
 

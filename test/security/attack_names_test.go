@@ -37,7 +37,7 @@ func TestNamesThatCollide(t *testing.T) {
 		w.own.Name + "--sito", w.own.Name + "--neu", "kube-system", "kube-public", "kube-x", "default", "broletto-system", "a--b", "-a", "a-", "A", strings.Repeat("a", 31),
 	} {
 		o := w.other.DeepCopy()
-		o.ObjectMeta.Name, o.ResourceVersion, o.UID, o.Finalizers, o.Status = name, "", "", nil, v1alpha1.TenantStatus{}
+		o.Name, o.ResourceVersion, o.UID, o.Finalizers, o.Status = name, "", "", nil, v1alpha1.TenantStatus{}
 		attacks["tenant "+name] = attack{"its home would be another's namespace", stage.Making(o), ""}
 	}
 	w.suffers("cluster administrator", cluster.ClusterAdmin(), attacks, namespaceNamed(w.site.TargetNamespace()))
