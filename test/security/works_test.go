@@ -17,6 +17,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -144,12 +145,11 @@ func (w *town) rollsOut(name string, c client.Client) {
 		}
 		return nil
 	})
-	scale := &autoscalingv1.Scale{}
-	if err := c.SubResource("scale").Get(w.Context(), d, scale); err != nil {
+	if err := c.SubResource("scale").Get(w.Context(), d, &autoscalingv1.Scale{}); err != nil {
 		w.Fatal(err)
 	}
-	scale.Spec.Replicas = 3
-	if err := c.SubResource("scale").Update(w.Context(), d, client.WithSubResourceBody(scale)); err != nil {
+	three := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"replicas":3}}`))
+	if err := c.SubResource("scale").Patch(w.Context(), d, three); err != nil {
 		w.Fatal(err)
 	}
 	w.pods("app="+name, 3)
