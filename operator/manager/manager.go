@@ -34,6 +34,7 @@ import (
 	"github.com/broletto/broletto/operator/apply"
 	"github.com/broletto/broletto/operator/consortium"
 	"github.com/broletto/broletto/operator/guard"
+	"github.com/broletto/broletto/operator/isolation"
 	"github.com/broletto/broletto/operator/tenant"
 	"github.com/broletto/broletto/operator/workspace"
 )
@@ -143,7 +144,7 @@ func Scheme() (*runtime.Scheme, error) {
 	return scheme, builder.AddToScheme(scheme)
 }
 
-// cacheOptions keep the cache small: of what tenants can have many of, only what is ours; without managed fields.
+// cacheOptions keep the cache small: of what tenants can have many of, only what is ours; of managed fields, at most a time.
 func cacheOptions() cache.Options {
 	requirement, err := labels.NewRequirement(v1alpha1.LabelOwner, selection.Exists, nil)
 	if err != nil {
@@ -151,7 +152,7 @@ func cacheOptions() cache.Options {
 	}
 	ours := cache.ByObject{Label: labels.NewSelector().Add(*requirement)}
 	return cache.Options{
-		DefaultTransform: cache.TransformStripManagedFields(),
+		DefaultTransform: isolation.KeepLastWrite,
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.ServiceAccount{}:        ours,
 			&corev1.ResourceQuota{}:         ours,
@@ -178,10 +179,18 @@ func controllers(mgr ctrl.Manager, o Options) error {
 		(&tenant.Reconciler{Client: c, Apply: applier, Events: recorder, Now: o.Now}).SetupWithManager(mgr),
 		(&workspace.Reconciler{Client: c, Apply: applier, Events: recorder, Now: o.Now}).SetupWithManager(mgr),
 		metrics.Registry.Register(keeper.Collector(mgr.GetCache())),
+		metrics.Registry.Register(isolation.Collector(mgr.GetCache(), standing(mgr, keeper), o.Now)),
 		metrics.Registry.Register(consortium.Collector(mgr.GetCache())),
 		metrics.Registry.Register(tenant.Collector(mgr.GetCache())),
 		metrics.Registry.Register(workspace.Collector(mgr.GetCache())),
 	)
+}
+
+// standing tells which admission policies are in force.
+func standing(mgr ctrl.Manager, keeper *guard.Reconciler) isolation.Standing {
+	return func(ctx context.Context) (map[string]bool, error) {
+		return guard.Standing(ctx, mgr.GetCache(), keeper.Policies, keeper.Revision)
+	}
 }
 
 // policies are the admission policies as this operator keeps them.

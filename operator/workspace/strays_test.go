@@ -13,7 +13,7 @@ func TestStrays(t *testing.T) {
 	t.Parallel()
 	w := &v1alpha1.Workspace{ObjectMeta: metav1.ObjectMeta{Namespace: "lugano", Name: "sito"}}
 	w.Spec.Access = []v1alpha1.Access{{Role: v1alpha1.RoleView, Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: "carla"}}}
-	c := Context{Tenant: &v1alpha1.Tenant{}, Member: true}
+	c := Context{Consortium: &v1alpha1.Consortium{}, Tenant: &v1alpha1.Tenant{}, Member: true}
 	c.Tenant.Spec.Administrators = []v1alpha1.Subject{{Kind: v1alpha1.SubjectGroup, Name: "ict"}}
 	ended, gone := c, w.DeepCopy()
 	ended.Member, gone.DeletionTimestamp = false, &metav1.Time{}

@@ -177,6 +177,8 @@ func (s *settled) wantMetrics(t *testing.T) {
 		`broletto_workspace_quota{resource="requests.memory",tenant="lugano",workspace="sportello"}`:                                                                              32 << 30,
 		`broletto_workspace_quota_used{resource="requests.storage",tenant="lugano",workspace="sportello"}`:                                                                        100 << 30,
 		`broletto_condition_status{kind="Workspace",name="sportello",namespace="lugano",reason="StorageClassMissing",type="VolumesBound"}`:                                        0,
+		`broletto_isolation_check{check="tenant-network",tenant="lugano"}`:                                                                                                        1,
+		`broletto_guard_policy_in_force{policy="broletto-claims"}`:                                                                                                                1,
 		`broletto_condition_status{kind="Tenant",name="lozza",namespace="",reason="Succeeded",type="Ready"}`:                                                                      1,
 	} {
 		if got, found := seen[key]; !found || got != want {
@@ -185,6 +187,12 @@ func (s *settled) wantMetrics(t *testing.T) {
 	}
 	if since, found := seen.of("broletto_condition_last_transition_timestamp_seconds", `name="lozza"`); !found || since == 0 {
 		t.Error("nothing tells when conditions changed")
+	}
+	for key, met := range seen {
+		byChoice := strings.Contains(key, `check="image-pull-always"`) // these consortia leave it to their nodes
+		if strings.HasPrefix(key, "broletto_isolation_check{") && (met == 1) == byChoice {
+			t.Errorf("%s is %v", key, met)
+		}
 	}
 }
 

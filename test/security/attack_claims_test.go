@@ -52,14 +52,19 @@ func TestClaimsJuggled(t *testing.T) {
 	pending := w.make(w.administrator(), "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: pending, namespace: SITE}, spec: {storageClassName: "+class+", accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}")
 	w.volume("own", class, &corev1.ObjectReference{Kind: "PersistentVolumeClaim", Namespace: site, Name: "bound"})
 	bound := w.make(w.administrator(), "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: bound, namespace: SITE}, spec: {storageClassName: "+class+", accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}")
-	cluster.Eventually(t, stage.Patience, "the claim is bound and the other volume released", func() error {
+	ours := &corev1.PersistentVolumeClaim{ObjectMeta: stage.In(site, "documenti")}
+	cluster.Eventually(t, stage.Patience, "the controllers have nothing left to do", func() error {
 		w.Read(released)
 		if phase, _, _ := nested(w.live(bound), "status", "phase"); phase != "Bound" || released.Status.Phase != corev1.VolumeReleased {
 			return fmt.Errorf("claim %s, volume %s", phase, released.Status.Phase)
 		}
+		for _, claim := range []client.Object{pending, ours} {
+			if w.live(claim).GetAnnotations()["volume.kubernetes.io/storage-provisioner"] == "" {
+				return fmt.Errorf("nobody was asked to make claim %s's volume", claim.GetName())
+			}
+		}
 		return nil
 	})
-	ours := &corev1.PersistentVolumeClaim{ObjectMeta: stage.In(site, "documenti")}
 	claim := func(metadata, spec string) stage.Request {
 		return stage.Making(w.read("{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: c, namespace: SITE" + metadata +
 			"}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}, " + spec + "}}"))

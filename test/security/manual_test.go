@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -71,10 +73,15 @@ func ask(s *stage.Stage, how, manifest string) string {
 	}
 	c := cluster.Client(s, who)
 	var err error
-	if how == "update" {
+	switch how {
+	case "update":
 		patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":[]}}`))
 		err = c.Patch(s.Context(), o, patch, client.DryRunAll)
-	} else {
+	case "token":
+		account := &corev1.ServiceAccount{ObjectMeta: stage.In(o.GetNamespace(), "default")}
+		life, _, _ := unstructured.NestedFloat64(o.Object, "spec", "expirationSeconds")
+		err = c.SubResource("token").Create(s.Context(), account, &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: new(int64(life))}})
+	default:
 		err = c.Create(s.Context(), o, client.DryRunAll)
 	}
 	if err == nil {
