@@ -39,6 +39,9 @@ const (
 	AnnotationHosts = "broletto.dev/hosts"
 	// AnnotationSubjects lists who may be given rights there, as "Group:lugano:ict".
 	AnnotationSubjects = "broletto.dev/subjects"
+	// AnnotationVetted lists for whom the role bindings of a workspace's own making were last looked through: "open" while anybody may
+	// have rights there, and groups and users as AnnotationSubjects has them. Who stands here and not there has left just now.
+	AnnotationVetted = "broletto.dev/vetted"
 	// AnnotationServiceTypes lists the types of Service beside ClusterIP that the workspace's quota grants.
 	AnnotationServiceTypes = "broletto.dev/service-types"
 	// AnnotationStorageClasses lists the tenant's storage classes, its default first.

@@ -68,7 +68,7 @@ func Namespace(name string, t *v1alpha1.Tenant, level v1alpha1.PodSecurity, a Al
 func allowances(t *v1alpha1.Tenant, a Allowance) map[string]string {
 	return map[string]string{
 		v1alpha1.AnnotationHosts:           items(a.Hosts),
-		v1alpha1.AnnotationSubjects:        items(people(a.Subjects)),
+		v1alpha1.AnnotationSubjects:        items(People(a.Subjects)),
 		v1alpha1.AnnotationServiceTypes:    items(a.Services),
 		v1alpha1.AnnotationStorageClasses:  items(classes(t)),
 		v1alpha1.AnnotationRegistries:      items(t.Spec.Registries),
@@ -93,8 +93,8 @@ func classes(t *v1alpha1.Tenant) (out []string) {
 	return out
 }
 
-// people are the groups and users among subjects, sorted; accounts are known by their namespace.
-func people(subjects []v1alpha1.Subject) (out []string) {
+// People are the groups and users among subjects, as "Group:lugano:ict", sorted; accounts are known by their namespace.
+func People(subjects []v1alpha1.Subject) (out []string) {
 	for _, s := range subjects {
 		if s.Kind != v1alpha1.SubjectServiceAccount {
 			out = append(out, string(s.Kind)+":"+s.Name)

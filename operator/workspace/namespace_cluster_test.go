@@ -92,6 +92,7 @@ func wanted(a *v1alpha1.Tenant, w *v1alpha1.Workspace) map[string]string {
 		"Namespace " + w.TargetNamespace(): fmt.Sprintf(`{metadata: {labels: {kubernetes.io/metadata.name: %[1]s--sito,
 			broletto.dev/owner: %[2]s, broletto.dev/consortium: %[3]s, broletto.dev/tenant: %[1]s, broletto.dev/workspace: sito,
 			broletto.dev/environment: Test, broletto.dev/data-class: Critical, broletto.dev/cost-carrier: %[1]s,
+			broletto.dev/any-node: "true", broletto.dev/any-registry: "true", broletto.dev/pull-always: "false",
 			pod-security.kubernetes.io/enforce: restricted, pod-security.kubernetes.io/enforce-version: v1.34,
 			pod-security.kubernetes.io/audit: restricted, pod-security.kubernetes.io/audit-version: v1.34,
 			pod-security.kubernetes.io/warn: restricted, pod-security.kubernetes.io/warn-version: v1.34}}, spec: {finalizers: [kubernetes]}}`, a.Name, w.UID, a.Spec.Consortium),

@@ -141,7 +141,18 @@ func (r *Reconciler) observe(ctx context.Context, w *v1alpha1.Workspace) (facts,
 			seen.Granted, seen.Hosts = seen.allocation.Quota, seen.allocation.Hosts
 		}
 	}
-	return seen, first(r.observePeers(ctx, w, &seen), r.observeClaims(ctx, w, &seen))
+	return seen, first(r.observeNamespace(ctx, w, &seen), r.observePeers(ctx, w, &seen), r.observeClaims(ctx, w, &seen))
+}
+
+// observeNamespace finds for whom the bindings in the namespace were looked through last.
+func (r *Reconciler) observeNamespace(ctx context.Context, w *v1alpha1.Workspace, seen *facts) error {
+	var ns corev1.Namespace
+	err := r.Client.Get(ctx, client.ObjectKey{Name: w.TargetNamespace()}, &ns)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("reading namespace %s: %w", w.TargetNamespace(), err)
+	}
+	seen.Vetted = strings.Fields(ns.Annotations[v1alpha1.AnnotationVetted])
+	return nil
 }
 
 // observePeers finds who of the named peers names this workspace too.
@@ -199,7 +210,22 @@ func tenantVerdict(t *v1alpha1.Tenant) error {
 	return &outcome.Wait{Reason: v1alpha1.ReasonTenantNotReady, Message: fmt.Sprintf("tenant %s is not ready: %s", t.Name, ready.Message)}
 }
 
+// sync makes the namespace and all in it as it should be. When somebody has left, the policy shuts first, since the namespace says who may
+// be given rights; then the bindings of the workspace's own making are looked through; then the namespace says that they were.
 func (r *Reconciler) sync(ctx context.Context, w *v1alpha1.Workspace, c Context) error {
+	err := r.apply(ctx, w, c)
+	if _, foreign := errors.AsType[*apply.Foreign](err); foreign || !left(w, c) {
+		return explained(err, w.TargetNamespace())
+	}
+	withdrawn := r.disown(ctx, w, c) // rights of the past go even when something new fails
+	if err == nil && withdrawn == nil {
+		c.Vetted = nil
+		err = r.apply(ctx, w, c)
+	}
+	return first(explained(err, w.TargetNamespace()), withdrawn)
+}
+
+func (r *Reconciler) apply(ctx context.Context, w *v1alpha1.Workspace, c Context) error {
 	set := Desired(w, c)
 	set.Made = condition.True(w, v1alpha1.ConditionReady)
 	set.Unfinished = !set.Made
@@ -208,11 +234,7 @@ func (r *Reconciler) sync(ctx context.Context, w *v1alpha1.Workspace, c Context)
 		r.Events.Eventf(w, ref.In(w.TargetNamespace()), corev1.EventTypeWarning, "DriftRepaired", "Repair",
 			"%s %s in %s was changed or deleted; it is as it should be again", ref.Kind, ref.Name, w.TargetNamespace())
 	}
-	if _, foreign := errors.AsType[*apply.Foreign](err); foreign {
-		return explained(err, w.TargetNamespace())
-	}
-	withdrawn := r.disown(ctx, w, c) // rights of the past go even when something new fails
-	return first(explained(err, w.TargetNamespace()), withdrawn)
+	return err
 }
 
 // explained turns what the applier met into what a person or the clock can do about it.

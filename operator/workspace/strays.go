@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/guardrail"
 )
 
 // strays are role bindings of the tenant's own making that give rights to who has no place in the workspace any more. The admission
@@ -18,6 +19,8 @@ import (
 // tenant is no member, or the workspace goes, nobody has a place, not even the workspace's accounts.
 //
 // What the platform makes an exception of carries a label that nobody else may write, and stays.
+//
+// They are looked for when somebody has left: the namespace says for whom they were looked for last, and goes on saying so until they are gone.
 func strays(bindings []rbacv1.RoleBinding, w *v1alpha1.Workspace, c Context) (out []rbacv1.RoleBinding) {
 	open := c.Member && w.DeletionTimestamp.IsZero()
 	people := allowance(w, c).Subjects
@@ -34,6 +37,28 @@ func strays(bindings []rbacv1.RoleBinding, w *v1alpha1.Workspace, c Context) (ou
 		}
 	}
 	return out
+}
+
+// placed is who has a place in the workspace: "open" while anybody may have rights there, and its groups and users.
+func placed(w *v1alpha1.Workspace, c Context) []string {
+	if !c.Member || !w.DeletionTimestamp.IsZero() {
+		return nil
+	}
+	return append([]string{"open"}, guardrail.People(allowance(w, c).Subjects)...)
+}
+
+// left tells whether somebody has left since the bindings were looked through.
+func left(w *v1alpha1.Workspace, c Context) bool {
+	now := placed(w, c)
+	return slices.ContainsFunc(c.Vetted, func(who string) bool { return !slices.Contains(now, who) })
+}
+
+// vetted is for whom the bindings are looked through when nobody has left: who only came changes nothing.
+func vetted(w *v1alpha1.Workspace, c Context) []string {
+	if left(w, c) {
+		return c.Vetted
+	}
+	return placed(w, c)
 }
 
 // disown deletes strays. It reads them from the API server: the cache holds only what is ours, and no read may wait until it sees them go.

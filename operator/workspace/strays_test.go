@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"slices"
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -48,6 +49,38 @@ func TestStrays(t *testing.T) {
 		}
 		if got := len(strays(b, gone, c)) > 0; got != row.leaving {
 			t.Errorf("%s, %s: it goes with the workspace: %v, want %v", name, row.reason, got, row.leaving)
+		}
+	}
+}
+
+func TestLeft(t *testing.T) {
+	t.Parallel()
+	w := &v1alpha1.Workspace{ObjectMeta: metav1.ObjectMeta{Namespace: "lugano", Name: "sito"}}
+	c := Context{Consortium: &v1alpha1.Consortium{}, Tenant: &v1alpha1.Tenant{}, Member: true}
+	c.Tenant.Spec.Administrators = []v1alpha1.Subject{{Kind: v1alpha1.SubjectGroup, Name: "ict"}, {Kind: v1alpha1.SubjectServiceAccount, Name: "flux"}}
+	ended := c
+	ended.Member = false
+	for name, row := range map[string]struct {
+		reason string
+		before []string
+		now    Context
+		left   bool
+		vetted []string // what the namespace says until the bindings were looked through
+	}{
+		"new":        {"nobody has bound anything yet", nil, c, false, []string{"open", "Group:ict"}},
+		"the same":   {"nothing to look through", []string{"open", "Group:ict"}, c, false, []string{"open", "Group:ict"}},
+		"came":       {"who comes takes nothing along", []string{"open"}, c, false, []string{"open", "Group:ict"}},
+		"gone":       {"what they bound is still there", []string{"open", "Group:ex", "Group:ict"}, c, true, []string{"open", "Group:ex", "Group:ict"}},
+		"for ended":  {"the accounts' rights end with the membership", []string{"open", "Group:ict"}, ended, true, []string{"open", "Group:ict"}},
+		"all ended":  {"it was looked through", nil, ended, false, nil},
+		"only tools": {"accounts are no people, and lose their rights too", []string{"open"}, ended, true, []string{"open"}},
+	} {
+		row.now.Vetted = row.before
+		if got := left(w, row.now); got != row.left {
+			t.Errorf("%s, %s: somebody has left: %v, want %v", name, row.reason, got, row.left)
+		}
+		if got := vetted(w, row.now); !slices.Equal(got, row.vetted) {
+			t.Errorf("%s, %s: vetted for %q, want %q", name, row.reason, got, row.vetted)
 		}
 	}
 }

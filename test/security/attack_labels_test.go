@@ -106,6 +106,14 @@ func TestLabelsInjected(t *testing.T) {
 	w.suffers("administrator", w.administrator(), attacks, targets...)
 	w.suffers("cluster administrator", cluster.ClusterAdmin(), attacks, targets...)
 
+	// Under the operator's mark, which spares its bindings the rules of rights, none of a tenant's own gets past them.
+	const marked = "metadata: {name: marked, namespace: SITE, labels: {broletto.dev/owner: x}}"
+	w.try(cluster.ClusterAdmin(), map[string]rule{
+		"role":    {"every verb", "{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, " + marked + ", rules: [{apiGroups: [''], resources: [pods], verbs: ['*']}]}", "a Role may hold no wildcard"},
+		"binding": {"everybody", "{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, " + marked + ", roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}, subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'system:authenticated'}]}", "carries the label broletto.dev/owner"},
+		"policy":  {"all namespaces", "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, " + marked + ", spec: {podSelector: {}, ingress: [{}]}}", "carries the label broletto.dev/owner"},
+	})
+
 	// An owner of a Workspace would take it away, or keep the other from going.
 	attacks = map[string]attack{}
 	add(attacks, "workspace", "its deletion would wait for ever", "names an object of the cluster or of Broletto",
