@@ -66,7 +66,7 @@ func (s *settled) killedAtWork(t *testing.T) {
 	s.killAfter(t, w, 10)
 	s.expireLease(t)
 	w, s.operator = open(t), start(s.t)
-	s.killAfter(t, w, 50)
+	s.killAfter(t, w, 30)
 	s.expireLease(t)
 	s.operator = start(s.t)
 	awaitReady(t, s.c, varese[1])
