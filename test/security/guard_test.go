@@ -60,18 +60,19 @@ func TestBareNamespace(t *testing.T) {
 		return nil
 	})
 	w.try(cluster.ClusterAdmin(), map[string]rule{
-		"a host":      {"none is said", in("{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: i, namespace: SITE}, spec: {rules: [{host: www.OWN.example}]}}"), "this workspace serves no host"},
-		"no host":     {"all are not allowed", in("{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: i, namespace: SITE}, spec: {rules: [{}]}}"), "this workspace serves no host"},
-		"a class":     {"none is said", in("{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: c, namespace: SITE}, spec: {storageClassName: standard, accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}"), "is not your tenant's"},
-		"no class":    {"none is said", in("{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: c, namespace: SITE}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}"), "is not your tenant's"},
-		"an image":    {"no registry is said", pod("terminationGracePeriodSeconds: 5"), "denied request"},
-		"a pool":      {"none is said", pod("nodeSelector: {broletto.dev/node-pool: shared}"), "denied request"},
-		"toleration":  {"no pool is said", pod("tolerations: [{key: broletto.dev/node-pool, value: shared}]"), "denied request"},
-		"priority":    {"none is said", pod("priorityClassName: system-cluster-critical"), "denied request"},
-		"NodePort":    {"no type is said", in("{apiVersion: v1, kind: Service, metadata: {name: s, namespace: SITE}, spec: {type: NodePort, ports: [{port: 80}]}}"), "is not granted to this workspace"},
-		"a subject":   {"nobody is said", in("{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {name: b, namespace: SITE}, roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: broletto-workspace-view}, subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'OWN:ict'}]}"), "is not one of your tenant's subjects"},
-		"a ConfigMap": {"it asks for nothing", in("{apiVersion: v1, kind: ConfigMap, metadata: {name: c, namespace: SITE}}"), ""},
-		"a Service":   {"it stays within", in("{apiVersion: v1, kind: Service, metadata: {name: s, namespace: SITE}, spec: {ports: [{port: 80}]}}"), ""},
+		"a host":                     {"none is said", in("{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: i, namespace: SITE}, spec: {rules: [{host: www.OWN.example}]}}"), "this workspace serves no host"},
+		"no host":                    {"all are not allowed", in("{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: i, namespace: SITE}, spec: {rules: [{}]}}"), "this workspace serves no host"},
+		"a class":                    {"none is said", in("{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: c, namespace: SITE}, spec: {storageClassName: standard, accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}"), "is not your tenant's"},
+		"no class":                   {"none is said", in("{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: c, namespace: SITE}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}"), "is not your tenant's"},
+		"an image":                   {"no registry is said", pod("terminationGracePeriodSeconds: 5"), "denied request"},
+		"an image, if nodes are any": {"no registry is said", in("{apiVersion: apps/v1, kind: Deployment, metadata: {name: d, namespace: SITE}, spec: {selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {POD}}}}"), "comes from outside your tenant's registries"},
+		"a pool":                     {"none is said", pod("nodeSelector: {broletto.dev/node-pool: shared}"), "denied request"},
+		"toleration":                 {"no pool is said", pod("tolerations: [{key: broletto.dev/node-pool, value: shared}]"), "denied request"},
+		"priority":                   {"none is said", pod("priorityClassName: system-cluster-critical"), "denied request"},
+		"NodePort":                   {"no type is said", in("{apiVersion: v1, kind: Service, metadata: {name: s, namespace: SITE}, spec: {type: NodePort, ports: [{port: 80}]}}"), "is not granted to this workspace"},
+		"a subject":                  {"nobody is said", in("{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {name: b, namespace: SITE}, roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: broletto-workspace-view}, subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'OWN:ict'}]}"), "is not one of your tenant's subjects"},
+		"a ConfigMap":                {"it asks for nothing", in("{apiVersion: v1, kind: ConfigMap, metadata: {name: c, namespace: SITE}}"), ""},
+		"a Service":                  {"it stays within", in("{apiVersion: v1, kind: Service, metadata: {name: s, namespace: SITE}, spec: {ports: [{port: 80}]}}"), ""},
 	})
 	w.Remove(bare)
 }
