@@ -157,6 +157,11 @@ func (d *demo) isolation(ctx context.Context, namespace string) error {
 	fmt.Fprintf(table, "  pods\tPod Security %s, pinned at %s; the default account carries a token: %t\n",
 		ns.Labels["pod-security.kubernetes.io/enforce"], ns.Labels["pod-security.kubernetes.io/enforce-version"],
 		account.AutomountServiceAccountToken == nil || *account.AutomountServiceAccountToken)
+	for _, allowed := range []struct{ what, by string }{
+		{"hosts", v1alpha1.AnnotationHosts}, {"images", v1alpha1.AnnotationRegistries}, {"nodes", v1alpha1.AnnotationNodePools}, {"storage", v1alpha1.AnnotationStorageClasses},
+	} {
+		fmt.Fprintf(table, "  admission allows %s\t%s\n", allowed.what, strings.ReplaceAll(ns.Annotations[allowed.by], " ", ", "))
+	}
 	for _, p := range policies.Items {
 		fmt.Fprintf(table, "  network policy %s\t%s\n", p.Name, opened(&p))
 	}
@@ -232,6 +237,7 @@ Try, as an administrator of %[1]s (%[2]s in group %[3]s):
   %[6]s auth can-i create pods -n %[1]s--%[7]s      # yes
   %[6]s auth can-i get secrets -n bellinzona           # no
   %[6]s delete networkpolicy default-deny -n %[1]s--%[7]s   # forbidden
+  %[6]s create service nodeport web --tcp=80 -n %[1]s--%[7]s   # forbidden
 or as the platform, who sees everything:
   %[6]s --kubeconfig %[5]s get consortia,tenants,workspaces -A
 `, sampleTenant, sampleUser, sampleGroup, short(comuneFile), short(platformFile), kubectl, sampleWorkspace)

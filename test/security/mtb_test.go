@@ -139,6 +139,7 @@ func mtbPods() map[string][]trial {
 		"claims-for-storage": {
 			inPod("NFS", "volumes: [{name: v, nfs: {server: nfs.example, path: /}}]", standard),
 			inPod("iSCSI", "volumes: [{name: v, iscsi: {targetPortal: '192.0.2.1:3260', iqn: 'iqn.2001-04.example:x', lun: 0}}]", standard),
+			inPod("whatever a driver of the node mounts", "volumes: [{name: v, csi: {driver: nfs.csi.example, volumeAttributes: {server: nfs.example, share: /}}}]", "a volume of type csi"),
 			inPod("a claim", "volumes: [{name: v, persistentVolumeClaim: {claimName: documenti}}]", ""),
 			template("a claim, by Deployment", "volumes: [{name: v, persistentVolumeClaim: {claimName: documenti}}]", ""),
 		},

@@ -43,17 +43,17 @@ type verdict struct {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	only := flag.String("only", "", "regular expression: make only the holes whose name matches")
 	flag.Parse()
-	if err := run(ctx, *only); err != nil {
+	if err := run(*only); err != nil {
 		fmt.Fprintln(os.Stderr, "torture:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, only string) error {
+func run(only string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	wanted, err := regexp.Compile(only)
 	if err != nil {
 		return err
