@@ -139,6 +139,7 @@ func TestEditsOfWhatGoes(t *testing.T) {
 		targets = append(targets, o)
 		add(attacks, name, row.reason, row.want, w.forms(o, row.change))
 	}
+	settled(w, targets)
 	w.suffers("administrator", w.administrator(), attacks, targets...)
 	for _, o := range targets { // what is the tenant's own, it may let go
 		patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))
