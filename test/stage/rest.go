@@ -106,6 +106,7 @@ func (s *Stage) Gone(o client.Object) {
 		}
 		return nil
 	})
+	s.CaughtUp(o)
 }
 
 // Rest waits until a round writes nothing, and proves that nothing is written from then on.
