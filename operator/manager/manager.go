@@ -15,6 +15,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/selection"
@@ -155,13 +156,22 @@ func cacheOptions() cache.Options {
 		DefaultTransform: isolation.KeepLastWrite,
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.ServiceAccount{}:        ours,
-			&corev1.ResourceQuota{}:         ours,
+			&corev1.ResourceQuota{}:         {Label: ours.Label, Transform: lean},
 			&corev1.LimitRange{}:            ours,
 			&corev1.PersistentVolumeClaim{}: ours,
 			&networkingv1.NetworkPolicy{}:   ours,
 			&rbacv1.RoleBinding{}:           ours,
 		},
 	}
+}
+
+// lean is what the cache keeps of a quota: limits that are counted stand in it twice, and are held once.
+func lean(in any) (any, error) {
+	out, err := isolation.KeepLastWrite(in)
+	if q, isQuota := out.(*corev1.ResourceQuota); isQuota && equality.Semantic.DeepEqual(q.Spec.Hard, q.Status.Hard) {
+		q.Status.Hard = q.Spec.Hard
+	}
+	return out, err
 }
 
 func controllers(mgr ctrl.Manager, o Options) error {

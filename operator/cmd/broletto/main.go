@@ -47,7 +47,7 @@ func operatorCommand() *cobra.Command {
 		Use: "operator", Short: "Run the operator until it is stopped", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if os.Getenv("GOGC") == "" { // nearly all of our memory is the cache, which lives long: collect often, it is cheap
-				debug.SetGCPercent(40)
+				debug.SetGCPercent(30)
 			}
 			logger := zap.New(zap.UseDevMode(verbose))
 			log.SetLogger(logger)
