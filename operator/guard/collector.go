@@ -7,6 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/broletto/broletto/operator/metrics"
 )
 
 var policyInForce = prometheus.NewDesc("broletto_guard_policy_in_force",
@@ -36,11 +38,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		return
 	}
 	for policy, stands := range standing {
-		value := 0.0
-		if stands {
-			value = 1
-		}
-		out <- prometheus.MustNewConstMetric(policyInForce, prometheus.GaugeValue, value, policy)
+		out <- prometheus.MustNewConstMetric(policyInForce, prometheus.GaugeValue, metrics.Bool(stands), policy)
 	}
 }
 
