@@ -30,6 +30,22 @@ func Build(ctx context.Context, progress io.Writer, names ...string) (dir string
 	return build(ctx, newProgress(progress), names)
 }
 
+// BuildNode is Build for what a node runs, and for the scheduler: all of it, in a folder of its own. runc alone needs a C compiler, pkg-config
+// and the headers of libseccomp.
+func BuildNode(ctx context.Context, progress io.Writer) (dir string, err error) {
+	root, err := cacheRoot()
+	if err != nil {
+		return "", err
+	}
+	var names []string
+	for _, m := range nodeModules {
+		for _, p := range m.programs {
+			names = append(names, p.name)
+		}
+	}
+	return newBuilder(root, nodeModules, newProgress(progress)).all(ctx, names)
+}
+
 func build(ctx context.Context, p *progress, names []string) (string, error) {
 	if len(names) == 0 {
 		names = serverNames
@@ -38,7 +54,7 @@ func build(ctx context.Context, p *progress, names []string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	b := builder{root: root, modules: modules, progress: p, heartbeat: 15 * time.Second}
+	b := newBuilder(root, modules, p)
 	if assets := os.Getenv(assetsVariable); assets != "" {
 		return b.fromAssets(ctx, assets, names)
 	}
@@ -63,6 +79,10 @@ type builder struct {
 	modules   []module
 	progress  *progress
 	heartbeat time.Duration
+}
+
+func newBuilder(root string, modules []module, p *progress) builder {
+	return builder{root: root, modules: modules, progress: p, heartbeat: 15 * time.Second}
 }
 
 // dir is the folder of the binaries.
@@ -112,7 +132,7 @@ func (b builder) check(ctx context.Context, missing []string, space uint64) erro
 			WayOut: "install Go from https://go.dev/dl, or set " + assetsVariable + " to a folder with the binaries"}
 	}
 	cmd := exec.CommandContext(ctx, "go", "env", "GOCACHE")
-	cmd.Dir, cmd.Env = b.dir(), buildEnvironment(b.dir())
+	cmd.Dir, cmd.Env = b.dir(), buildEnvironment(b.dir(), module{})
 	out, err := cmd.Output()
 	if err != nil {
 		return fmt.Errorf("go env GOCACHE: %w", err)
@@ -166,7 +186,7 @@ func (b builder) compile(ctx context.Context, m module, p program, work string) 
 	binary := filepath.Join(work, p.name)
 	var output bytes.Buffer
 	cmd := exec.CommandContext(ctx, "go", append(m.arguments(), "-o", binary, p.pkg)...)
-	cmd.Dir, cmd.Env = work, buildEnvironment(work)
+	cmd.Dir, cmd.Env = work, buildEnvironment(work, m)
 	cmd.Stdout, cmd.Stderr = &output, &output
 	// An interrupted go build removes its temporary files, a killed one leaves gigabytes.
 	cmd.Cancel = func() error { return signalGroup(cmd.Process, syscall.SIGINT) }
@@ -213,11 +233,15 @@ func minutes(d time.Duration) string {
 	}
 }
 
-// buildEnvironment is ours, but for what would build something else than the key says. No program here needs cgo;
-// without it no C compiler is needed, and the binaries are static.
-func buildEnvironment(work string) []string {
+// buildEnvironment is ours, but for what would build something else than the key says. Without cgo no C compiler is needed,
+// and the binaries are static.
+func buildEnvironment(work string, m module) []string {
+	cgo := "0"
+	if m.cgo {
+		cgo = "1"
+	}
 	return append(os.Environ(), "PWD="+work, "GO111MODULE=on", "GOWORK=off", "GOFLAGS=-mod=readonly",
-		"CGO_ENABLED=0", "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH)
+		"CGO_ENABLED="+cgo, "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH)
 }
 
 // buildError makes what the go command printed into an error that says what to do.

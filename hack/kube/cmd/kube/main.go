@@ -16,6 +16,7 @@ import (
 
 const usage = `usage:
   kube build [binary ...]            build into the cache and print the folder; without names, what kube up needs
+  kube build-node                    the same for what nodes run
   kube up [--dir folder] [--port n]  run until interrupted; prints the path of the admin's kubeconfig
 `
 
@@ -34,16 +35,27 @@ func run(ctx context.Context, args []string) error {
 		switch args[0] {
 		case "build":
 			return build(ctx, args[1:])
+		case "build-node":
+			return buildNode(ctx)
 		case "up":
 			return up(ctx, args[1:])
 		}
 	}
 	fmt.Fprint(os.Stderr, usage)
-	return errors.New("build or up?")
+	return errors.New("build, build-node or up?")
 }
 
 func build(ctx context.Context, names []string) error {
 	dir, err := kube.Build(ctx, os.Stderr, names...)
+	if err != nil {
+		return err
+	}
+	fmt.Println(dir)
+	return nil
+}
+
+func buildNode(ctx context.Context) error {
+	dir, err := kube.BuildNode(ctx, os.Stderr)
 	if err != nil {
 		return err
 	}
