@@ -109,6 +109,7 @@ func writeJSON(path string, bom *cdx.BOM) error {
 	if err != nil {
 		return err
 	}
+	// Not the newest version of the format: scanners read it only later.
 	if err := cdx.NewBOMEncoder(f, cdx.BOMFileFormatJSON).SetPretty(true).EncodeVersion(bom, cdx.SpecVersion1_6); err != nil {
 		_ = f.Close()
 		return err

@@ -17,14 +17,17 @@ import (
 	"github.com/broletto/broletto/hack/image"
 )
 
-// programs have an image each: the program operator/cmd/<name>, as /<name>, in ghcr.io/broletto/<name>.
+// programs have an image each: the program operator/cmd/<name>, as /<name>, in the repository of that name.
 var programs = []program{
 	{"broletto", "Broletto", "The operator of a shared municipal cloud"},
 }
 
 type program struct{ name, title, description string }
 
-const source = "https://github.com/broletto/broletto"
+const (
+	source   = "https://github.com/broletto/broletto"
+	registry = "ghcr.io/broletto/"
+)
 
 // Options say what to make.
 type Options struct {
@@ -76,7 +79,7 @@ func (p program) make(ctx context.Context, o Options, c commit, version string) 
 		return Made{}, err
 	}
 	defer func() { _ = os.RemoveAll(work) }()
-	repository, file := "ghcr.io/broletto/"+p.name, filepath.Join(o.Out, p.name+"-"+version)
+	repository, file := registry+p.name, filepath.Join(o.Out, p.name+"-"+version)
 	made := Made{
 		Name: repository + ":" + cmp.Or(o.Tag, version), Archive: file + ".tar", Bill: file + ".cdx.json",
 		Binaries: map[string]Binary{}, Dirty: c.dirty,
