@@ -46,7 +46,8 @@ func serveCommand() *cobra.Command {
 }
 
 func tryCommand() *cobra.Command {
-	var timeout, within time.Duration
+	var timeout time.Duration
+	var end Until
 	var until, report string
 	command := &cobra.Command{
 		Use: "try TARGET...", Short: "Try targets such as tcp://10.244.1.5:8080, all at once", Args: cobra.MinimumNArgs(1),
@@ -58,18 +59,20 @@ func tryCommand() *cobra.Command {
 					return err
 				}
 			}
-			wanted, known := map[string]func(Result) bool{
-				"":       func(Result) bool { return true },
-				"open":   func(r Result) bool { return r.Open },
-				"closed": func(r Result) bool { return !r.Open && r.Outcome != Connected },
-			}[until]
-			if !known {
+			switch until {
+			case "":
+				end = Until{}
+			case "open":
+				end.Wanted = func(r Result) bool { return r.Open }
+			case "closed":
+				end.Wanted = Result.Closed
+			default:
 				return fmt.Errorf("--until %q: want open or closed", until)
 			}
 			var lines bytes.Buffer
 			encoder := json.NewEncoder(&lines)
 			encoder.SetEscapeHTML(false)
-			for _, result := range TryUntil(cmd.Context(), targets, timeout, wanted, within) {
+			for _, result := range TryUntil(cmd.Context(), targets, timeout, end) {
 				if err := encoder.Encode(result); err != nil {
 					return err
 				}
@@ -83,7 +86,8 @@ func tryCommand() *cobra.Command {
 	}
 	command.Flags().DurationVar(&timeout, "timeout", 2*time.Second, "bound of one attempt")
 	command.Flags().StringVar(&until, "until", "", "try each target again until it is open, or closed")
-	command.Flags().DurationVar(&within, "within", 15*time.Second, "bound of all attempts at a target, with --until")
+	command.Flags().IntVar(&end.Times, "times", 1, "how many times in a row, with --until")
+	command.Flags().DurationVar(&end.Within, "within", 15*time.Second, "bound of all attempts at a target, with --until")
 	command.Flags().StringVar(&report, "report", "", "file that gets the lines too, such as /dev/termination-log")
 	return command
 }

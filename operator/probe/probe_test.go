@@ -141,12 +141,13 @@ func TestUntil(t *testing.T) {
 			_ = late.Serve(t.Context())
 		}
 	})
-	opened := TryUntil(t.Context(), []string{target}, time.Second, func(r Result) bool { return r.Open }, 10*time.Second)[0]
-	if opened.AnsweredBy != "late" || opened.Waited < 500 {
-		t.Errorf("got %+v, want an answer after half a second", opened)
+	opened := TryUntil(t.Context(), []string{target}, time.Second,
+		Until{Wanted: func(r Result) bool { return r.Open }, Times: 2, Within: 10 * time.Second})[0]
+	if opened.AnsweredBy != "late" || opened.Waited < 750 || opened.InRow != 2 {
+		t.Errorf("got %+v, want the second answer after half a second", opened)
 	}
 	begin := time.Now()
-	still := TryUntil(t.Context(), []string{target}, time.Second, func(r Result) bool { return !r.Open }, 600*time.Millisecond)[0]
+	still := TryUntil(t.Context(), []string{target}, time.Second, Until{Wanted: Result.Closed, Within: 600 * time.Millisecond})[0]
 	if !still.Open || time.Since(begin) > 3*time.Second {
 		t.Errorf("after %s: %+v, want an end with the target still open", time.Since(begin), still)
 	}

@@ -42,6 +42,12 @@ type Result struct {
 	Error        string  `json:"error,omitempty"`
 	Milliseconds int64   `json:"milliseconds"` // of the last attempt
 	Waited       int64   `json:"waited"`       // milliseconds until the last attempt began
+	InRow        int     `json:"inRow"`        // how many attempts in a row, this one the last, ended as wanted
+}
+
+// Closed tells whether no packet got through, or only one that says no. What failed otherwise is neither open nor closed.
+func (r Result) Closed() bool {
+	return r.Outcome == Refused || r.Outcome == Timeout || r.Outcome == Unreachable
 }
 
 const (
@@ -55,21 +61,33 @@ const (
 
 // Try tries all targets at once, each within the timeout, and returns the results in their order.
 func Try(ctx context.Context, targets []string, timeout time.Duration) []Result {
-	return TryUntil(ctx, targets, timeout, func(Result) bool { return true }, 0)
+	return TryUntil(ctx, targets, timeout, Until{})
 }
 
-// TryUntil tries each target again until the result is what is wanted, or the time is over: a network policy takes a moment to be in force.
-func TryUntil(ctx context.Context, targets []string, timeout time.Duration, wanted func(Result) bool, within time.Duration) []Result {
+// Until is what ends attempts at a target.
+type Until struct {
+	Wanted func(Result) bool // nil: anything
+	Times  int               // in a row; 0: once
+	Within time.Duration     // no attempt begins later
+}
+
+// TryUntil tries each target again until the results are what is wanted, or the time is over: a network policy takes a moment to be in
+// force, and a packet may get lost where all is open.
+func TryUntil(ctx context.Context, targets []string, timeout time.Duration, until Until) []Result {
 	results := make([]Result, len(targets))
 	var all sync.WaitGroup
 	begin := time.Now()
 	for i, target := range targets {
 		all.Go(func() {
-			for {
+			for row := 0; ; {
 				waited := time.Since(begin)
 				results[i] = attempt(ctx, target, timeout)
 				results[i].Waited = waited.Milliseconds()
-				if wanted(results[i]) || time.Since(begin) >= within {
+				if row++; until.Wanted != nil && !until.Wanted(results[i]) {
+					row = 0
+				}
+				results[i].InRow = row
+				if row >= max(until.Times, 1) || time.Since(begin) >= until.Within {
 					return
 				}
 				select {
