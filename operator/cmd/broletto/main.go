@@ -21,6 +21,7 @@ import (
 	"github.com/broletto/broletto/operator/demo"
 	"github.com/broletto/broletto/operator/guard"
 	"github.com/broletto/broletto/operator/manager"
+	"github.com/broletto/broletto/operator/probe"
 )
 
 func main() {
@@ -37,7 +38,7 @@ func run() error {
 		Use: "broletto", Short: "Broletto turns one short manifest of a comune into isolated, auditable hosting",
 		SilenceUsage: true, SilenceErrors: true, Version: version(),
 	}
-	root.AddCommand(operatorCommand(), demoCommand())
+	root.AddCommand(operatorCommand(), demoCommand(), probe.Command())
 	return root.ExecuteContext(ctx)
 }
 
