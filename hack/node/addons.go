@@ -119,10 +119,12 @@ func (b *box) applyOne(ctx context.Context, mapper *restmapper.DeferredDiscovery
 
 // startWorld answers at the addresses outside the cluster.
 func (b *box) startWorld() error {
-	for _, port := range []string{"443", "8080"} {
-		command := []string{filepath.Join(b.Dir, "bin", "broletto"), "probe", "serve", "--name=world", "--port=" + port}
-		if err := b.units.run(&unit{name: worldName + "-" + port, network: worldName, command: command}); err != nil {
-			return err
+	for _, address := range sortedKeys(worldRoutes) {
+		for _, port := range []string{"443", "8080"} {
+			command := []string{filepath.Join(b.Dir, "bin", "broletto"), "probe", "serve", "--name=" + worldName, "--address=" + address, "--port=" + port}
+			if err := b.units.run(&unit{name: worldName + "-" + address + "-" + port, network: worldName, command: command}); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
