@@ -157,7 +157,7 @@ func firstProcess(o Options, config []byte, files ...*os.File) (*exec.Cmd, error
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(filepath.Join(o.Dir, "bin", "node"), "hold") //nolint:noctx // it outlives us
+	cmd := exec.Command(filepath.Join(o.Dir, "bin", "node"), "hold")
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + o.Dir, settingVariable + "=" + string(config)}
 	cmd.Dir = o.Dir
 	cmd.Stdout, cmd.Stderr = log, log
