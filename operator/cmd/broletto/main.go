@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // a consortium names its time zone, and the image has no zones but these
 
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
@@ -101,7 +102,13 @@ func demoCommand() *cobra.Command {
 	return command
 }
 
+// release is what hack/image stamps: the version, and the commit.
+var release string
+
 func version() string {
+	if release != "" {
+		return release
+	}
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version
 	}
