@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -110,7 +111,7 @@ func (d *doctor) look(ctx context.Context) ([]Finding, error) {
 	var all []Finding
 	for _, check := range checks {
 		findings, err := check.look(ctx)
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			findings = append(findings, fail(check.name, "run it as somebody who may, such as a cluster administrator, when the cluster answers", "%v", err))
 		}
 		for _, f := range findings {
@@ -118,7 +119,7 @@ func (d *doctor) look(ctx context.Context) ([]Finding, error) {
 			all = append(all, f)
 		}
 		if ctx.Err() != nil {
-			return all, errors.New("stopped before all was looked at")
+			return all, fmt.Errorf("stopped before all was looked at: %w", cmp.Or(err, ctx.Err())) // which tells what is left, if anything is
 		}
 	}
 	return all, nil

@@ -50,8 +50,8 @@ func TestNetwork(t *testing.T) {
 		"knows no policies": {
 			"what is forbidden passes", func(role, string, string, bool) probe.Outcome { return probe.Open },
 			map[string]string{
-				"node-a": "fail network policies are not enforced: TCP over IPv4 from node node-a to node node-a, forbidden to come in: open",
-				"node-b": "fail network policies are not enforced: TCP over IPv4 from node node-a to node node-b, forbidden to come in: open",
+				"node-a": "fail network policies are not enforced: TCP over IPv4 from a pod on node-a to one on node-a, forbidden to come in: open",
+				"node-b": "fail network policies are not enforced: TCP over IPv4 from a pod on node-a to one on node-b, forbidden to come in: open",
 			},
 			map[string]bool{"node-a": false, "node-b": false},
 		},
@@ -64,7 +64,7 @@ func TestNetwork(t *testing.T) {
 			},
 			map[string]string{
 				"node-a": "ok what network policies forbid is cut",
-				"node-b": "fail network policies are not enforced: TCP over IPv4 from node node-b to node node-b, forbidden to go out: open",
+				"node-b": "fail network policies are not enforced: TCP over IPv4 from a pod on node-b to one on node-b, forbidden to go out: open",
 			},
 			map[string]bool{"node-a": true, "node-b": false},
 		},

@@ -77,7 +77,7 @@ func (a attempt) say(expected string, r *probe.Result) string {
 	if seen == "" {
 		seen = "nothing was reported"
 	}
-	return fmt.Sprintf("%s from node %s to node %s, %s: %s", a.protocol, a.from, a.to, expected, seen)
+	return fmt.Sprintf("%s from a pod on %s to one on %s, %s: %s", a.protocol, a.from, a.to, expected, seen)
 }
 
 // concerns tells whether a node would be to blame: what comes in is cut on the node of the server, what goes out on that of the client.

@@ -54,51 +54,51 @@ func TestJudge(t *testing.T) {
 		"sound": {"all is proven", all, func(*attempt) {}, good, good},
 		"all open": {
 			"a plugin that knows no policies", func(a *attempt) bool { return a.role != allowed }, func(a *attempt) { a.after = saw(probe.Open) },
-			bad("TCP over IPv4 from node a to node a, forbidden to come in: open"), bad("TCP over IPv4 from node a to node b, forbidden to come in: open"),
+			bad("TCP over IPv4 from a pod on a to one on a, forbidden to come in: open"), bad("TCP over IPv4 from a pod on a to one on b, forbidden to come in: open"),
 		},
 		"UDP leaks in": {
 			"the node of the server is to blame", only(stranger, "a", "b", "UDP"), func(a *attempt) { a.after = saw(probe.Open) },
-			good, bad("UDP over IPv4 from node a to node b, forbidden to come in: open"),
+			good, bad("UDP over IPv4 from a pod on a to one on b, forbidden to come in: open"),
 		},
 		"TCP leaks out": {
 			"the node of the client is to blame", only(mute, "a", "b", "TCP"), func(a *attempt) { a.after = saw(probe.Open) },
-			bad("TCP over IPv4 from node a to node b, forbidden to go out: open"), good,
+			bad("TCP over IPv4 from a pod on a to one on b, forbidden to go out: open"), good,
 		},
 		"a connection without an answer": {
 			"the handshake passed", only(stranger, "b", "b", "TCP"), func(a *attempt) { a.after = saw(probe.Connected) },
-			good, bad("TCP over IPv4 from node b to node b, forbidden to come in: connected"),
+			good, bad("TCP over IPv4 from a pod on b to one on b, forbidden to come in: connected"),
 		},
 		"leaks, and was not looked at for long": {
 			"policies take a moment", only(stranger, "b", "b", "TCP"), func(a *attempt) { a.after, a.settled = saw(probe.Open), false },
-			good, unknown("TCP over IPv4 from node b to node b, forbidden by policy, not looked at for long enough: open"),
+			good, unknown("TCP over IPv4 from a pod on b to one on b, forbidden by policy, not looked at for long enough: open"),
 		},
 		"cut once": {
 			"a packet may get lost", only(stranger, "b", "b", "UDP"), func(a *attempt) { a.after.InRow = 1 },
-			good, unknown("UDP over IPv4 from node b to node b, forbidden by policy: timeout"),
+			good, unknown("UDP over IPv4 from a pod on b to one on b, forbidden by policy: timeout"),
 		},
 		"never open": {
 			"what never passed was not cut by a policy", only(stranger, "a", "b", "TCP"), func(a *attempt) { a.before = saw(probe.Timeout) },
-			good, unknown("TCP over IPv4 from node a to node b, without any policy: timeout"),
+			good, unknown("TCP over IPv4 from a pod on a to one on b, without any policy: timeout"),
 		},
 		"what is allowed is cut": {
 			"a network that cuts all proves nothing", only(allowed, "a", "b", "TCP"), func(a *attempt) { a.after = saw(probe.Timeout) },
-			unknown("TCP over IPv4 from node a to node b, allowed by policy: timeout"), unknown("TCP over IPv4 from node a to node b, allowed by policy: timeout"),
+			unknown("TCP over IPv4 from a pod on a to one on b, allowed by policy: timeout"), unknown("TCP over IPv4 from a pod on a to one on b, allowed by policy: timeout"),
 		},
 		"another answers": {
 			"an address may be somebody else's", only(allowed, "a", "a", "UDP"), func(a *attempt) { a.after.AnsweredBy = "impostor\x1b" },
-			unknown(`UDP over IPv4 from node a to node a, allowed by policy: answered by another, "impostor\x1b"`), good,
+			unknown(`UDP over IPv4 from a pod on a to one on a, allowed by policy: answered by another, "impostor\x1b"`), good,
 		},
 		"nothing reported": {
 			"the reason of the pod is told", only(mute, "b", "a", "TCP"), func(a *attempt) { a.after, a.problem = nil, "Evicted" },
-			good, unknown("TCP over IPv4 from node b to node a, forbidden by policy: Evicted"),
+			good, unknown("TCP over IPv4 from a pod on b to one on a, forbidden by policy: Evicted"),
 		},
 		"nothing at all": {
 			"nor is one", only(mute, "b", "a", "TCP"), func(a *attempt) { a.before = nil },
-			good, unknown("TCP over IPv4 from node b to node a, without any policy: nothing was reported"),
+			good, unknown("TCP over IPv4 from a pod on b to one on a, without any policy: nothing was reported"),
 		},
 		"failed to try": {
 			"a failure is no cut", only(mute, "b", "a", "TCP"), func(a *attempt) { a.after = saw(probe.Failed) },
-			good, unknown("TCP over IPv4 from node b to node a, forbidden by policy: failed"),
+			good, unknown("TCP over IPv4 from a pod on b to one on a, forbidden by policy: failed"),
 		},
 		"a role is missing": {
 			"half a proof is none", func(a *attempt) bool { return a.role == mute }, func(a *attempt) { *a = attempt{role: allowed, from: "c", to: "c"} },
