@@ -53,7 +53,7 @@ func TestEnforced(t *testing.T) {
 		},
 		"no nodes": {
 			"of nothing all is true", evidence.Network{"a": good("ua", 0)}, nil,
-			unknown(v1alpha1.ReasonNotProven, "the cluster has no nodes; when it has"),
+			unknown(v1alpha1.ReasonNotProven, "the cluster has no nodes yet on which its network could be tried"),
 		},
 		"a new node": {
 			"what was not tried is not proven", evidence.Network{"a": good("ua", 0)}, two,
