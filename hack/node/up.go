@@ -301,7 +301,11 @@ func Kubeconfig(dir, user string, groups ...string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return kube.Kubeconfig(filepath.Join(dir, "control"), fmt.Sprintf("https://127.0.0.1:%d", s.Port), user, groups...)
+	plane, err := kube.Attach(filepath.Join(dir, "control"), fmt.Sprintf("https://127.0.0.1:%d", s.Port))
+	if err != nil {
+		return nil, err
+	}
+	return plane.Kubeconfig(user, groups...)
 }
 
 // Shell is the command that opens a shell inside a box.
