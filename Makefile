@@ -18,7 +18,7 @@ help: ## Show this help
 
 ##@ What it does
 .PHONY: demo
-demo: build ## Host two real consortia on this machine (ARGS=--once: stop after the report)
+demo: build $(if $(findstring --nodes,$(ARGS)),node) ## Host two real consortia on this machine (ARGS="--once": stop after the report; --nodes: on real nodes)
 	@bin/broletto demo $(ARGS)
 
 .PHONY: node

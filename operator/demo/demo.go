@@ -90,6 +90,15 @@ func run(ctx context.Context, o Options) (err error) {
 	return operator.watch(ctx, d.cluster.Wait)
 }
 
+// NodeFolder is where "make node" leaves a cluster when it is told nothing else; empty where that is not known.
+func NodeFolder() string {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(cache, "broletto", "node")
+}
+
 // start is the cluster to host on.
 func (d *demo) start(ctx context.Context) (*embedded.Cluster, error) {
 	if d.Node == "" {

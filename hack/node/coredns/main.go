@@ -1,4 +1,4 @@
-// Command coredns is CoreDNS with the plugins that a cluster without an outside needs, and no more.
+// Command coredns is CoreDNS with just the plugins that a cluster needs from which nothing is forwarded.
 package main
 
 import (

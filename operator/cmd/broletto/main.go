@@ -98,7 +98,8 @@ func demoCommand() *cobra.Command {
 	}
 	command.Flags().StringVar(&o.Dir, "dir", "", "data folder (default: broletto/demo in your cache folder)")
 	command.Flags().IntVar(&o.Port, "port", 0, "port of the API server on 127.0.0.1 (default: that of the last run, or any free one)")
-	command.Flags().StringVar(&o.Node, "nodes", "", "host on the cluster with nodes in this folder, as `make node` leaves it, and try the traffic between workspaces")
+	command.Flags().StringVar(&o.Node, "nodes", "", "host on the cluster with nodes that \"make node\" left in this folder, and try the traffic between workspaces (alone: its usual folder)")
+	command.Flags().Lookup("nodes").NoOptDefVal = demo.NodeFolder()
 	command.Flags().BoolVar(&o.Once, "once", false, "stop after the report")
 	return command
 }
