@@ -55,7 +55,7 @@ func (us *units) start(u *unit) error {
 	if u.network != "" {
 		command = append([]string{"nsenter", "--net=/run/netns/" + u.network, "--"}, command...)
 	}
-	cmd := exec.Command(command[0], command[1:]...) //nolint:noctx // it ends with the box
+	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env, cmd.Dir = environment(u.path...), us.dir
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {

@@ -1,3 +1,4 @@
+// Command coredns is CoreDNS with the plugins that a cluster without an outside needs, and no more.
 package main
 
 import (
