@@ -51,6 +51,29 @@ func TestDownOfNothingSucceeds(t *testing.T) {
 	}
 }
 
+func TestDownForgetsWhatDidNotStart(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "box")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	held, err := holdDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Down(t.Context(), dir, RemoveFolder); err == nil {
+		t.Error("a folder was taken from a box that is about to start")
+	}
+	if _, err := holdDir(dir); !errors.Is(err, ErrRunning) {
+		t.Errorf("a second box in the folder: %v", err)
+	}
+	if err := errors.Join(held.Close(), Down(t.Context(), dir, RemoveFolder)); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the folder is still there: %v", err)
+	}
+}
+
 // TestNumberUsedAgain shows that Down never takes another process for the one that held the box.
 func TestNumberUsedAgain(t *testing.T) {
 	started, dead, err := startOf(os.Getpid())

@@ -71,9 +71,12 @@ func Up(ctx context.Context, o Options) (err error) {
 	return nil
 }
 
+// lockName is the file that a box holds locked.
+const lockName = "lock"
+
 // holdDir locks the folder of a box for as long as anything of the box lives.
 func holdDir(dir string) (*os.File, error) {
-	held, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	held, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +217,7 @@ func Down(ctx context.Context, dir string, keep bool) error {
 	}
 	s, err := readState(dir)
 	if errors.Is(err, ErrNoBox) {
-		return nil
+		return forget(dir)
 	}
 	if err != nil {
 		return err
@@ -239,13 +242,29 @@ func Down(ctx context.Context, dir string, keep bool) error {
 	return os.RemoveAll(dir)
 }
 
+// forget removes the folder of a box that did not start, and no other.
+func forget(dir string) error {
+	held, err := os.Open(filepath.Join(dir, lockName))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = held.Close() }()
+	if err := unix.Flock(int(held.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return &Error{Object: "folder " + dir, Cause: errors.New("a box is about to start there"), WayOut: "wait for it, or interrupt it"}
+	}
+	return os.RemoveAll(dir)
+}
+
 // clean removes what a dead box leaves on the machine, and then the state that knows of it.
 func clean(dir string, s state) error {
 	err := errors.Join(removeCgroups(s.Cgroups, 10*time.Second), restoreSysctls(s.Sysctls), leftovers(dir, s))
 	if err != nil {
 		return err
 	}
-	for _, folder := range []string{"control", "volumes", "local-path", Nodes[0], Nodes[1]} {
+	for _, folder := range []string{controlSocket, "control", "volumes", "local-path", Nodes[0], Nodes[1]} {
 		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, folder)))
 	}
 	return errors.Join(err, os.Remove(statePath(dir)))
