@@ -264,7 +264,7 @@ func clean(dir string, s state) error {
 	if err != nil {
 		return err
 	}
-	for _, folder := range []string{controlSocket, "control", "volumes", "local-path", Nodes[0], Nodes[1]} {
+	for _, folder := range []string{"control", "volumes", "local-path", Nodes[0], Nodes[1]} {
 		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, folder)))
 	}
 	return errors.Join(err, os.Remove(statePath(dir)))
