@@ -188,12 +188,14 @@ func TestUnitsStopAndStartAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := before[0].running.Process.Pid
+	logged(t, us.dir, "policy-node-1", "here\n")
 	if err := b.restart(t.Context(), "policy-*"); err != nil {
 		t.Fatal(err)
 	}
 	if now := before[0].running; now == nil || now.Process.Pid == first {
 		t.Error("restart left the process")
 	}
+	logged(t, us.dir, "policy-node-1", "here\nhere\n")
 	if err := b.stopUnits(t.Context(), "*"); err != nil {
 		t.Fatal(err)
 	}
@@ -202,9 +204,17 @@ func TestUnitsStopAndStartAgain(t *testing.T) {
 			t.Errorf("%s runs", u.name)
 		}
 	}
-	log, err := os.ReadFile(filepath.Join(us.dir, "log", "policy-node-1.log"))
-	if err != nil || string(log) != "here\nhere\n" {
-		t.Errorf("log %q %v; want both starts in it", log, err)
+}
+
+// logged waits until a unit has printed just that.
+func logged(t *testing.T, dir, unit, want string) {
+	t.Helper()
+	var text []byte
+	for end := time.Now().Add(10 * time.Second); string(text) != want; <-time.After(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s printed %q, want %q", unit, text, want)
+		}
+		text, _ = os.ReadFile(filepath.Join(dir, "log", unit+".log"))
 	}
 }
 
