@@ -35,7 +35,7 @@ func TestPlay(t *testing.T) {
 		s.Create(&storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: class}, Provisioner: "none.example"})
 	}
 	s.Operate(time.Now())
-	for _, story := range []string{"01-onboard", "02-ask", "06-leave"} {
+	for _, story := range []string{"01-onboard", "02-ask", "08-leave"} {
 		t.Run(story, func(t *testing.T) { Play(t, plane{}, repository, stories+story) })
 	}
 }
@@ -89,7 +89,7 @@ func TestPlayPasses(t *testing.T) {
 }
 
 func TestReadAll(t *testing.T) {
-	for _, story := range []string{"01-onboard", "02-ask", "03-deploy", "04-grow", "05-suspend", "06-leave"} {
+	for _, story := range []string{"01-onboard", "02-ask", "03-deploy", "04-grow", "05-suspend", "06-store", "07-strict", "08-leave"} {
 		if _, _, err := Read(stories + story); err != nil {
 			t.Error(err)
 		}
