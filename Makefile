@@ -6,7 +6,7 @@ SHELL := bash
 ARGS ?=
 
 # Every module of ours but the main one. Each has its own dependencies, so that none of them reaches the operator.
-MODULES := hack/chart hack/kube test/chart
+MODULES := hack/chart hack/kube test/chart test/node
 GO_BUILD := go build -trimpath -ldflags '-s -w'
 
 .PHONY: help
@@ -30,6 +30,10 @@ build: ## Build the binary into bin/
 .PHONY: test
 test: ## Run all tests against a real control plane
 	@hack/test $(ARGS)
+
+.PHONY: e2e
+e2e: ## Install the chart on a cluster with two nodes and try what it promises (Linux, root; ARGS="-run TestTraffic")
+	@go test -C test/node -v -p 1 -count=1 -timeout 60m $(ARGS) ./...
 
 .PHONY: torture
 torture: ## Make holes on purpose and see a test fail for each (ARGS="-only hosts")
