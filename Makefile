@@ -6,7 +6,9 @@ SHELL := bash
 ARGS ?=
 
 # Every module of ours but the main one. Each has its own dependencies, so that none of them reaches the operator.
-MODULES := hack/chart hack/kube test/chart test/node
+MODULES := hack/chart hack/image hack/kube test/chart test/node
+# The Go of images, to the patch: another one gives another digest. The go command downloads it where it is another one itself.
+IMAGE_GO := go1.26.8
 GO_BUILD := go build -trimpath -ldflags '-s -w'
 
 .PHONY: help
@@ -25,6 +27,10 @@ kubectl: ## Build kubectl into the cache and print its path
 .PHONY: build
 build: ## Build the binary into bin/
 	@$(GO_BUILD) -o bin/broletto ./operator/cmd/broletto
+
+.PHONY: image
+image: ## Make the image and its bill of materials in dist/ (ARGS="-arch amd64")
+	@GOTOOLCHAIN=$(IMAGE_GO) go run -C hack/image ./cmd/image $(ARGS)
 
 ##@ How it is proven
 .PHONY: test

@@ -21,6 +21,26 @@ const (
 	ConditionNamespaceOwned = "NamespaceOwned"
 )
 
+// ConditionNetworkEnforced tells whether the cluster's network was seen to cut what network policies forbid, on every node. It is the
+// cluster's doing, not the manifest's: it holds nothing back and does not change Ready. It is never True unproven.
+const ConditionNetworkEnforced = "NetworkEnforced"
+
+// Reasons of the condition NetworkEnforced.
+const (
+	// ReasonProven surfaces when on every node of the cluster forbidden packets were cut and allowed ones passed, within the last 31 days.
+	ReasonProven = "Proven"
+	// ReasonNotEnforced surfaces when a forbidden packet passed on a node of the cluster, until a later try says otherwise.
+	ReasonNotEnforced = "NotEnforced"
+	// ReasonNotProven surfaces when nobody has tried the network yet, or the cluster has no nodes to try it on.
+	ReasonNotProven = "NotProven"
+	// ReasonNodesNotProven surfaces when some nodes were not tried: they are new, or could not be.
+	ReasonNodesNotProven = "NodesNotProven"
+	// ReasonEvidenceOutdated surfaces when a node was tried more than 31 days ago.
+	ReasonEvidenceOutdated = "EvidenceOutdated"
+	// ReasonEvidenceUnreadable surfaces when what stands in the evidence is not what broletto doctor writes: none of it is believed.
+	ReasonEvidenceUnreadable = "EvidenceUnreadable"
+)
+
 // Reasons of a Tenant.
 const (
 	// ReasonDuplicateCode surfaces when another tenant already holds one of spec.codes.

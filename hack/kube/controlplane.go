@@ -30,6 +30,9 @@ type Options struct {
 	Dir string
 	// Port is the API server's on 127.0.0.1. 0 means the one that Dir remembers if it is free, else any free one.
 	Port int
+	// Address is this machine's, where nodes and pods reach the API server, which then listens on every address. Nil means loopback
+	// alone, and no nodes.
+	Address net.IP
 	// Progress gets a line per step. Nil means silence.
 	Progress io.Writer
 	// Prepare is called when the API server answers and before the controller manager starts. Custom resource definitions
@@ -41,6 +44,7 @@ type Options struct {
 type ControlPlane struct {
 	data      *dataDir
 	authority *authority
+	address   net.IP
 	port      int
 	etcd      *process
 	server    *process
@@ -57,7 +61,7 @@ func Start(ctx context.Context, o Options) (*ControlPlane, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start a control plane: %w", err)
 	}
-	c := &ControlPlane{data: data}
+	c := &ControlPlane{data: data, address: o.Address}
 	c.stop = sync.OnceValue(c.shutdown)
 	if err := c.start(ctx, p, o); err != nil {
 		if _, died := errors.AsType[*ProcessError](err); died {
@@ -99,7 +103,7 @@ func (c *ControlPlane) start(ctx context.Context, p *progress, o Options) error 
 	if err := c.writeManagerKubeconfig(); err != nil {
 		return err
 	}
-	if c.manager, err = c.run(bin, "kube-controller-manager", controllerManagerFlags()); err != nil {
+	if c.manager, err = c.run(bin, "kube-controller-manager", controllerManagerFlags(c.address)); err != nil {
 		return err
 	}
 	p.say("started kube-controller-manager")
@@ -115,7 +119,7 @@ func (c *ControlPlane) startServer(ctx context.Context, p *progress, bin string,
 		if c.port, err = choosePort(want, c.data.state.Port); err != nil {
 			return err
 		}
-		if c.server, err = c.run(bin, "kube-apiserver", apiServerFlags(c.port)); err != nil {
+		if c.server, err = c.run(bin, "kube-apiserver", apiServerFlags(c.address, c.port)); err != nil {
 			return err
 		}
 		p.say("started kube-apiserver on port %d", c.port)
@@ -150,14 +154,23 @@ func (c *ControlPlane) prepare(ctx context.Context, bin string) error {
 	if c.authority, err = loadAuthority(c.data.file("pki")); err != nil {
 		return err
 	}
+	addresses := []net.IP{net.ParseIP(loopback), net.ParseIP("10.96.0.1")}
+	if c.address != nil {
+		addresses = append(addresses, c.address)
+	}
 	cert, key, err := c.authority.server(
 		[]string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
-			"kubernetes.default.svc.cluster.local"},
-		[]net.IP{net.ParseIP(loopback), net.ParseIP("10.96.0.1")})
+			"kubernetes.default.svc.cluster.local"}, addresses)
+	if err != nil {
+		return err
+	}
+	kubeletCert, kubeletKey, err := c.authority.client("broletto-api-server", AdminGroup)
 	if err != nil {
 		return err
 	}
 	return errors.Join(
+		writeSecret(c.data.file("pki", "kubelet-client.crt"), kubeletCert),
+		writeSecret(c.data.file("pki", "kubelet-client.key"), kubeletKey),
 		writeSecret(c.data.file("pki", "apiserver.crt"), cert),
 		writeSecret(c.data.file("pki", "apiserver.key"), key),
 		writeServiceAccountKeys(c.data.file("pki", "sa.key"), c.data.file("pki", "sa.pub")),
@@ -203,8 +216,11 @@ func listen(port int) (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }
 
-// URL is the API server's.
+// URL is the API server's: at the address that nodes use, if there is one.
 func (c *ControlPlane) URL() string {
+	if c.address != nil {
+		return fmt.Sprintf("https://%s:%d", c.address, c.port)
+	}
 	return fmt.Sprintf("https://%s:%d", loopback, c.port)
 }
 

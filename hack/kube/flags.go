@@ -1,6 +1,9 @@
 package kube
 
-import "strconv"
+import (
+	"net"
+	"strconv"
+)
 
 // All processes run in the data folder and name files relative to it. For sockets that is a must: the system
 // limits their paths to some hundred characters, which temporary folders can exceed.
@@ -31,11 +34,9 @@ func etcdFlags() []string {
 	}
 }
 
-func apiServerFlags(port int) []string {
-	return []string{
+func apiServerFlags(address net.IP, port int) []string {
+	return append([]string{
 		"--etcd-servers=" + etcdSocket,
-		"--bind-address=" + loopback,
-		"--advertise-address=" + loopback,
 		"--secure-port=" + strconv.Itoa(port),
 		"--tls-cert-file=pki/apiserver.crt",
 		"--tls-private-key-file=pki/apiserver.key",
@@ -43,12 +44,10 @@ func apiServerFlags(port int) []string {
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=pki/sa.pub",
 		"--service-account-signing-key-file=pki/sa.key",
-		"--service-cluster-ip-range=10.96.0.0/16",
+		"--service-cluster-ip-range=" + ServiceRange,
 		"--authorization-mode=Node,RBAC",
 		"--enable-admission-plugins=NodeRestriction",
 		"--allow-privileged=true",
-		// Endpoints may not have loopback addresses, and there is no pod to use them.
-		"--endpoint-reconciler-type=none",
 		"--audit-policy-file=audit-policy.yaml",
 		"--audit-log-path=" + auditName,
 		"--audit-log-mode=blocking", // what is buffered is lost when the server is killed
@@ -57,11 +56,37 @@ func apiServerFlags(port int) []string {
 		"--max-requests-inflight=3000",
 		"--max-mutating-requests-inflight=1000",
 		"--profiling=false",
+	}, whereabouts(address)...)
+}
+
+// whereabouts are the API server's flags that depend on whether there are nodes.
+func whereabouts(address net.IP) []string {
+	if address == nil {
+		return []string{
+			"--bind-address=" + loopback,
+			"--advertise-address=" + loopback,
+			// Endpoints may not have loopback addresses, and there is no pod to use them.
+			"--endpoint-reconciler-type=none",
+		}
+	}
+	return []string{
+		"--bind-address=0.0.0.0",
+		"--advertise-address=" + address.String(),
+		"--endpoint-reconciler-type=lease",
+		"--kubelet-client-certificate=pki/kubelet-client.crt",
+		"--kubelet-client-key=pki/kubelet-client.key",
+		"--kubelet-preferred-address-types=InternalIP",
 	}
 }
 
-func controllerManagerFlags() []string {
-	return []string{
+// What nodes and their pods get.
+const (
+	PodRange     = "10.244.0.0/16"
+	ServiceRange = "10.96.0.0/16"
+)
+
+func controllerManagerFlags(address net.IP) []string {
+	flags := []string{
 		"--kubeconfig=pki/controller-manager.kubeconfig",
 		"--controllers=*",
 		"--use-service-account-credentials=true",
@@ -78,4 +103,12 @@ func controllerManagerFlags() []string {
 		"--secure-port=0", // nobody asks it anything
 		"--profiling=false",
 	}
+	if address != nil {
+		flags = append(flags,
+			"--cluster-cidr="+PodRange, "--service-cluster-ip-range="+ServiceRange, "--allocate-node-cidrs=false", // whoever makes the nodes does
+			// A node that is lost is known to be so after 16 s instead of 50, and its pods go 10 s later.
+			"--node-monitor-grace-period=16s",
+		)
+	}
+	return flags
 }

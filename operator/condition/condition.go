@@ -53,6 +53,11 @@ func Report(o Object, kind string, answer bool, reason, message string) {
 	set(o, kind, status, reason, message)
 }
 
+// Doubt says that a question of the kind's own cannot be answered. It changes no verdict.
+func Doubt(o Object, kind, reason, message string) {
+	set(o, kind, metav1.ConditionUnknown, reason, message)
+}
+
 // Withdraw takes a report back: its question does not arise.
 func Withdraw(o Object, kind string) { meta.RemoveStatusCondition(o.GetConditions(), kind) }
 

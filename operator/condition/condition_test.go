@@ -212,6 +212,14 @@ func TestReport(t *testing.T) {
 	if !condition.True(o, v1alpha1.ConditionVolumesBound) {
 		t.Error("a report with the answer yes is not True")
 	}
+	condition.Doubt(o, v1alpha1.ConditionNetworkEnforced, v1alpha1.ReasonNotProven, "nobody looked")
+	if c := meta.FindStatusCondition(*o.GetConditions(), v1alpha1.ConditionNetworkEnforced); c == nil || c.Status != metav1.ConditionUnknown {
+		t.Errorf("a doubt is not Unknown: %+v", c)
+	}
+	if condition.True(o, v1alpha1.ConditionNetworkEnforced) || !condition.True(o, v1alpha1.ConditionReady) {
+		t.Error("a doubt is called True, or changed the verdict")
+	}
+	condition.Withdraw(o, v1alpha1.ConditionNetworkEnforced)
 	o.Generation = 3
 	if condition.True(o, v1alpha1.ConditionVolumesBound) {
 		t.Error("an answer about an older spec is taken for one about this spec")

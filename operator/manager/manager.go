@@ -3,6 +3,7 @@
 package manager
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,8 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/selection"
@@ -34,6 +37,7 @@ import (
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/operator/apply"
 	"github.com/broletto/broletto/operator/consortium"
+	"github.com/broletto/broletto/operator/evidence"
 	"github.com/broletto/broletto/operator/guard"
 	"github.com/broletto/broletto/operator/isolation"
 	"github.com/broletto/broletto/operator/tenant"
@@ -56,9 +60,12 @@ const (
 	grace = 20 * time.Second
 )
 
+// Namespace is where the operator runs unless it is told otherwise.
+const Namespace = "broletto-system"
+
 // Options are what differs between a cluster, the demo and a test.
 type Options struct {
-	// Namespace is where the operator runs and keeps its lease.
+	// Namespace is where the operator runs, keeps its lease and finds the evidence about the network; empty: Namespace.
 	Namespace string
 	// LeaderElection lets several replicas run, of which one works.
 	LeaderElection bool
@@ -79,6 +86,7 @@ func New(cfg *rest.Config, o Options) (ctrl.Manager, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	o.Namespace = cmp.Or(o.Namespace, Namespace)
 	mgr, err := Connect(cfg, o)
 	if err != nil {
 		return nil, err
@@ -109,7 +117,7 @@ func options(cfg *rest.Config, o Options) (ctrl.Options, error) {
 	}
 	options := ctrl.Options{
 		Scheme: scheme,
-		Cache:  cacheOptions(),
+		Cache:  cacheOptions(cmp.Or(o.Namespace, Namespace)),
 		Client: client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: new(true)}},
 		Metrics: metricsserver.Options{
 			BindAddress: o.MetricsAddress, SecureServing: true, CertDir: o.CertDir,
@@ -145,8 +153,9 @@ func Scheme() (*runtime.Scheme, error) {
 	return scheme, builder.AddToScheme(scheme)
 }
 
-// cacheOptions keep the cache small: of what tenants can have many of, only what is ours; of managed fields, at most a time.
-func cacheOptions() cache.Options {
+// cacheOptions keep the cache small: of what tenants can have many of, only what is ours; of config maps, one; of nodes, that they are
+// there; of managed fields, at most a time.
+func cacheOptions(namespace string) cache.Options {
 	requirement, err := labels.NewRequirement(v1alpha1.LabelOwner, selection.Exists, nil)
 	if err != nil {
 		panic(err) // the label's name is a constant
@@ -161,6 +170,10 @@ func cacheOptions() cache.Options {
 			&corev1.PersistentVolumeClaim{}: ours,
 			&networkingv1.NetworkPolicy{}:   ours,
 			&rbacv1.RoleBinding{}:           ours,
+			&corev1.Node{}:                  {Transform: bare},
+			&corev1.ConfigMap{}: {Namespaces: map[string]cache.Config{
+				namespace: {FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, evidence.Name)},
+			}},
 		},
 	}
 }
@@ -172,6 +185,14 @@ func lean(in any) (any, error) {
 		q.Status.Hard = q.Spec.Hard
 	}
 	return out, err
+}
+
+// bare is what the cache keeps of a node: which one it is.
+func bare(in any) (any, error) {
+	if node, isMetadata := in.(*metav1.PartialObjectMetadata); isMetadata {
+		node.Labels, node.Annotations, node.ManagedFields = nil, nil, nil
+	}
+	return in, nil
 }
 
 func controllers(mgr ctrl.Manager, o Options) error {
@@ -186,7 +207,7 @@ func controllers(mgr ctrl.Manager, o Options) error {
 	return errors.Join(
 		keeper.SetupWithManager(mgr),
 		(&consortium.Reconciler{Client: c}).SetupWithManager(mgr),
-		(&tenant.Reconciler{Client: c, Apply: applier, Events: recorder, Now: o.Now}).SetupWithManager(mgr),
+		(&tenant.Reconciler{Client: c, Apply: applier, Events: recorder, Now: o.Now, Namespace: o.Namespace}).SetupWithManager(mgr),
 		(&workspace.Reconciler{Client: c, Apply: applier, Events: recorder, Now: o.Now}).SetupWithManager(mgr),
 		metrics.Registry.Register(keeper.Collector(mgr.GetCache())),
 		metrics.Registry.Register(isolation.Collector(mgr.GetCache(), standing(mgr, keeper), o.Now)),

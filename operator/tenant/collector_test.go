@@ -30,6 +30,7 @@ func TestCollector(t *testing.T) {
 		},
 	}
 	lugano.Status.Allocated = corev1.ResourceList{"requests.cpu": resource.MustParse("1500m"), "requests.memory": resource.MustParse("1Gi")}
+	lugano.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionNetworkEnforced, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonNotProven}}
 	chiasso := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Name: "chiasso"}, Spec: v1alpha1.TenantSpec{Kind: v1alpha1.ExternalBody, Consortium: "ticino"}}
 	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(lugano, chiasso).Build()
 	golden(t, "testdata/metrics.txt", scrape(t, Collector(c)))

@@ -34,6 +34,8 @@ type Reconciler struct {
 	Apply  *apply.Applier
 	Events events.EventRecorder
 	Now    func() time.Time
+	// Namespace is where the evidence about the cluster's network lies: that of the operator.
+	Namespace string
 
 	claims Claims
 }
@@ -58,8 +60,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, t *v1alpha1.Tenant) (ctrl.Re
 		}
 	}
 	before := t.DeepCopy()
+	until, doubt := r.network(ctx, t)
 	next, err := r.converge(ctx, t)
-	return outcome.Settle(ctx, r.Client, before, t, "home namespace "+t.Name+" is ready", next, err)
+	result, err := outcome.Settle(ctx, r.Client, before, t, "home namespace "+t.Name+" is ready", next, errors.Join(err, doubt))
+	if until > 0 && (result.RequeueAfter == 0 || until < result.RequeueAfter) {
+		result.RequeueAfter = until
+	}
+	return result, err
 }
 
 // converge makes the home and keeps the ledger. It returns when to look again though nothing changes.

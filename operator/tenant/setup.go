@@ -24,6 +24,8 @@ import (
 // +kubebuilder:rbac:groups=broletto.dev,resources=tenants/status,verbs=update
 // +kubebuilder:rbac:groups=broletto.dev,resources=consortia;workspaces,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=list;watch
+// +kubebuilder:rbac:groups="",resources=configmaps,verbs=list;watch,namespace=broletto-system,resourceNames=network-evidence
 // +kubebuilder:rbac:groups="",resources=serviceaccounts,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=resourcequotas,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch;create;patch
@@ -52,6 +54,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&corev1.ResourceQuota{}, home, builder.WithPredicates(notCreated)).
 		Watches(&networkingv1.NetworkPolicy{}, home, builder.WithPredicates(notCreated)).
 		Watches(&rbacv1.RoleBinding{}, home, builder.WithPredicates(notCreated)).
+		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(r.everybody)).
+		WatchesMetadata(&corev1.Node{}, handler.EnqueueRequestsFromMapFunc(r.everybody), builder.WithPredicates(cameOrWent)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }
@@ -70,6 +74,11 @@ func (r *Reconciler) rivals(ctx context.Context, o client.Object) []reconcile.Re
 	return r.tenants(ctx, func(t *v1alpha1.Tenant) bool {
 		return t.Name != o.GetName() && len(t.Status.Claims) != len(claimsOf(t))
 	})
+}
+
+// everybody are all tenants: the network is that of all.
+func (r *Reconciler) everybody(ctx context.Context, _ client.Object) []reconcile.Request {
+	return r.tenants(ctx, func(*v1alpha1.Tenant) bool { return true })
 }
 
 func (r *Reconciler) tenants(ctx context.Context, match func(*v1alpha1.Tenant) bool) []reconcile.Request {
@@ -99,6 +108,9 @@ var freed = predicate.Funcs{
 
 // notCreated passes what others did to our objects. What we create is no news.
 var notCreated = predicate.Funcs{CreateFunc: func(event.CreateEvent) bool { return false }}
+
+// cameOrWent passes objects that come, go, or went and came again unseen. That a node's kubelet reports is no news.
+var cameOrWent = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return e.ObjectOld.GetUID() != e.ObjectNew.GetUID() }}
 
 // ledgerMoved passes what may move the ledger: a workspace comes, goes, asks for something else, or gives something back.
 var ledgerMoved = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {

@@ -157,11 +157,11 @@ func stalls(s *stage.Stage, a *v1alpha1.Tenant, row stalled) {
 	nothing(s, a)
 }
 
-// answers are the reports of a tenant that are not True, other than the verdicts.
+// answers are the reports of a tenant that are not True, other than the verdicts and what is the network's doing.
 func answers(a *v1alpha1.Tenant) (out []string) {
 	for _, c := range a.Status.Conditions {
 		switch c.Type {
-		case v1alpha1.ConditionReady, v1alpha1.ConditionStalled, v1alpha1.ConditionReconciling:
+		case v1alpha1.ConditionReady, v1alpha1.ConditionStalled, v1alpha1.ConditionReconciling, v1alpha1.ConditionNetworkEnforced:
 		default:
 			if c.Status != metav1.ConditionTrue {
 				out = append(out, fmt.Sprintf("%s=%s %s %s", c.Type, c.Status, c.Reason, c.Message))

@@ -56,6 +56,7 @@ func TestWatches(t *testing.T) {
 	s.Says(heir, v1alpha1.ConditionReady, v1alpha1.ReasonSucceeded)   // a rival that frees a domain
 	s.Says(future, v1alpha1.ConditionReady, v1alpha1.ReasonSucceeded) // the clock
 	ledgerWatches(s, a)
+	networkWatches(s, a, begins)
 }
 
 // ledgerWatches lets a workspace come, shrink and go: the ledger follows.

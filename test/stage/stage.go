@@ -67,7 +67,7 @@ func New(t *testing.T, name string) *Stage {
 	applier := &apply.Applier{Client: s.operator, Live: mgr.GetAPIReader()}
 	now := func() time.Time { return *s.now }
 	s.consortia = reconcile.AsReconciler(s.operator, &consortium.Reconciler{Client: s.operator})
-	s.tenants = reconcile.AsReconciler(s.operator, &tenant.Reconciler{Client: s.operator, Apply: applier, Events: s.recorder, Now: now})
+	s.tenants = reconcile.AsReconciler(s.operator, &tenant.Reconciler{Client: s.operator, Apply: applier, Events: s.recorder, Now: now, Namespace: manager.Namespace})
 	s.workspaces = reconcile.AsReconciler(s.operator, &workspace.Reconciler{Client: s.operator, Apply: applier, Events: s.recorder, Now: now})
 	return s
 }

@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // a consortium names its time zone, and the image has no zones but these
 
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
@@ -20,6 +21,7 @@ import (
 	"github.com/broletto/broletto/operator/demo"
 	"github.com/broletto/broletto/operator/guard"
 	"github.com/broletto/broletto/operator/manager"
+	"github.com/broletto/broletto/operator/probe"
 )
 
 func main() {
@@ -36,7 +38,7 @@ func run() error {
 		Use: "broletto", Short: "Broletto turns one short manifest of a comune into isolated, auditable hosting",
 		SilenceUsage: true, SilenceErrors: true, Version: version(),
 	}
-	root.AddCommand(operatorCommand(), demoCommand())
+	root.AddCommand(operatorCommand(), demoCommand(), probe.Command())
 	return root.ExecuteContext(ctx)
 }
 
@@ -99,7 +101,13 @@ func demoCommand() *cobra.Command {
 	return command
 }
 
+// release is what hack/image stamps: the version, and the commit.
+var release string
+
 func version() string {
+	if release != "" {
+		return release
+	}
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version
 	}

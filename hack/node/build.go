@@ -1,0 +1,139 @@
+//go:build linux
+
+package node
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+
+	"github.com/broletto/broletto/hack/image"
+	"github.com/broletto/broletto/hack/kube"
+)
+
+// built is what a box needs and what was made for it.
+type built struct {
+	bin, control string   // folders of programs: of nodes, of the control plane
+	images       []string // archives
+	files        files
+}
+
+// Names of images in a box. Its nodes reach no registry: what runs there was loaded.
+const (
+	pauseImage   = "broletto.test/pause:1"
+	busyboxImage = "broletto.test/busybox:1.35.0"
+	corednsImage = "broletto.test/coredns:1.15.0"
+	// probeImage is the operator's under a name that the tenants of the scenarios may use.
+	probeImage = "registry.ticino.example/probe:1"
+)
+
+// build makes everything that a box runs.
+func build(ctx context.Context, o Options, p *progress) (b built, err error) {
+	if b.control, err = kube.Build(ctx, o.Progress); err != nil {
+		return b, err
+	}
+	if b.bin, err = kube.BuildNode(ctx, o.Progress); err != nil {
+		return b, err
+	}
+	bin := filepath.Join(o.Dir, "bin")
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		return b, err
+	}
+	p.say("building our own programs")
+	programs := map[string]image.Program{
+		"broletto": {Dir: o.Source, Package: "./operator/cmd/broletto"},
+		"coredns":  {Dir: filepath.Join(o.Source, "hack", "node", "coredns"), Package: "."},
+		"pause":    {Dir: filepath.Join(o.Source, "hack", "image"), Package: "./cmd/pause"},
+	}
+	for _, name := range sortedKeys(programs) {
+		if err := programs[name].Build(ctx, filepath.Join(bin, name)); err != nil {
+			return b, err
+		}
+	}
+	if err := copySelf(filepath.Join(bin, "node")); err != nil {
+		return b, err
+	}
+	//FF
+	archive := filepath.Join(o.Dir, "images.tar")
+	b.images = []string{archive}
+	images, err := images(o.Source, bin)
+	if err != nil {
+		return b, err
+	}
+	_, err = image.Write(archive, images...)
+	return b, err
+}
+
+// images are those that every box has.
+func images(source, bin string) ([]image.Image, error) {
+	version, err := chartVersion(source)
+	if err != nil {
+		return nil, err
+	}
+	busybox, err := exec.LookPath("busybox")
+	if err != nil {
+		return nil, err
+	}
+	tools, err := image.Busybox(busybox)
+	if err != nil {
+		return nil, err
+	}
+	one := func(user, program string, names ...string) image.Image {
+		return image.Image{
+			Names: names, Entrypoint: []string{"/" + program}, User: user,
+			Files: map[string][]image.File{runtime.GOARCH: {{Path: "/" + program, From: filepath.Join(bin, program), Mode: 0o755}}},
+		}
+	}
+	return []image.Image{
+		one(image.NonRoot, "broletto", "ghcr.io/broletto/broletto:"+version, probeImage),
+		one("", "pause", pauseImage),
+		one("", "coredns", corednsImage),
+		{Names: []string{busyboxImage}, Files: map[string][]image.File{runtime.GOARCH: tools}, Env: []string{"PATH=/bin"}},
+	}, nil
+}
+
+var versionPattern = regexp.MustCompile(`(?m)^appVersion: "?([^"\s]+)"?$`)
+
+// chartVersion is the version that the chart asks for.
+func chartVersion(source string) (string, error) {
+	chart := filepath.Join(source, "charts", "broletto", "Chart.yaml")
+	text, err := os.ReadFile(chart)
+	if err != nil {
+		return "", err
+	}
+	found := versionPattern.FindSubmatch(text)
+	if found == nil {
+		return "", fmt.Errorf("%s has no appVersion", chart)
+	}
+	return string(found[1]), nil
+}
+
+// copySelf leaves our own program where the box finds it, also when it was built for one run only.
+func copySelf(target string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	from, err := os.Open(self)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = from.Close() }()
+	if err := os.Remove(target); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	to, err := os.OpenFile(target, os.O_CREATE|os.O_WRONLY, 0o755)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(to, from); err != nil {
+		_ = to.Close()
+		return err
+	}
+	return to.Close()
+}
