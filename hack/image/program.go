@@ -25,7 +25,7 @@ func (p Program) Build(ctx context.Context, target string) error {
 	}
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid= "+p.Flags, "-o", target, p.Package)
 	cmd.Dir = p.Dir
-	cmd.Env = append(os.Environ(), "PWD="+p.Dir, "GOWORK=off", "GOFLAGS=-mod=readonly", "GOTOOLCHAIN=local",
+	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=readonly", "GOTOOLCHAIN=local",
 		"CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOAMD64=v1", "GOARM64=v8.0", "GOEXPERIMENT=", "GOFIPS140=off")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build of %s for %s: %w; the go command said:\n%s", p.Package, arch, err, out)

@@ -5,11 +5,11 @@ package node
 import (
 	"bytes"
 	"context"
-	"embed"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -21,12 +21,9 @@ import (
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/restmapper"
-)
 
-// manifestFiles are the objects that a box has from the beginning.
-//
-//go:embed manifests
-var manifestFiles embed.FS
+	"github.com/broletto/broletto/hack/node/manifests"
+)
 
 // files are objects of other projects, in YAML, that we read from their modules instead of copying them.
 type files []string
@@ -54,13 +51,27 @@ func (b *box) startAddons(ctx context.Context) error {
 	return b.startWorld()
 }
 
+// applyForeign applies what we read from modules of others.
+func (b *box) applyForeign(ctx context.Context) error {
+	for _, file := range b.Files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if err := b.apply(ctx, text); err != nil {
+			return fmt.Errorf("applying %s: %w", filepath.Base(file), err)
+		}
+	}
+	return nil
+}
+
 func (b *box) applyManifests(ctx context.Context) error {
-	names, err := fs.Glob(manifestFiles, "manifests/*.yaml")
+	names, err := fs.Glob(manifests.Files, "*.yaml")
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		text, err := manifestFiles.ReadFile(name)
+		text, err := manifests.Files.ReadFile(name)
 		if err != nil {
 			return err
 		}
@@ -108,10 +119,12 @@ func (b *box) applyOne(ctx context.Context, mapper *restmapper.DeferredDiscovery
 
 // startWorld answers at the addresses outside the cluster.
 func (b *box) startWorld() error {
-	for _, port := range []string{"443", "8080"} {
-		command := []string{filepath.Join(b.Dir, "bin", "broletto"), "probe", "serve", "--name=world", "--port=" + port}
-		if err := b.units.run(&unit{name: worldName + "-" + port, network: worldName, command: command}); err != nil {
-			return err
+	for _, address := range sortedKeys(worldRoutes) {
+		for _, port := range []string{"443", "8080"} {
+			command := []string{filepath.Join(b.Dir, "bin", "broletto"), "probe", "serve", "--name=" + worldName, "--address=" + address, "--port=" + port}
+			if err := b.units.run(&unit{name: worldName + "-" + address + "-" + port, network: worldName, command: command}); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

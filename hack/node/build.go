@@ -27,7 +27,7 @@ type built struct {
 const (
 	pauseImage   = "broletto.test/pause:1"
 	busyboxImage = "broletto.test/busybox:1.35.0"
-	corednsImage = "broletto.test/coredns:1.15.0"
+	corednsImage = "broletto.test/coredns:v1.15.0"
 	// probeImage is the operator's under a name that the tenants of the scenarios may use.
 	probeImage = "registry.ticino.example/probe:1"
 )
@@ -58,7 +58,9 @@ func build(ctx context.Context, o Options, p *progress) (b built, err error) {
 	if err := copySelf(filepath.Join(bin, "node")); err != nil {
 		return b, err
 	}
-	//FF
+	if b.files, err = foreignFiles(ctx, o.Source); err != nil {
+		return b, err
+	}
 	archive := filepath.Join(o.Dir, "images.tar")
 	b.images = []string{archive}
 	images, err := images(o.Source, bin)

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/broletto/broletto/hack/kube"
+	"github.com/broletto/broletto/hack/node/policy"
 )
 
 // controlSocket is where the box takes orders, in its folder.
@@ -127,7 +128,7 @@ func (b *box) open(ctx context.Context, _ string) error {
 		return err
 	}
 	for _, name := range Nodes {
-		cmd := exec.CommandContext(ctx, "nsenter", "--net=/run/netns/"+name, "--", "nft", "delete", "table", "ip", policyTable)
+		cmd := exec.CommandContext(ctx, "nsenter", "--net=/run/netns/"+name, "--", "nft", "delete", "table", "ip", policy.Table)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("removing the rules of %s: %w: %s", name, err, out)
 		}

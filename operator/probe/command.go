@@ -23,7 +23,7 @@ func Command() *cobra.Command {
 
 func serveCommand() *cobra.Command {
 	var port uint16
-	var name string
+	var address, name string
 	command := &cobra.Command{
 		Use: "serve", Short: "Answer questions on TCP and UDP until stopped", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -32,7 +32,7 @@ func serveCommand() *cobra.Command {
 					return fmt.Errorf("naming this server: %w (give --name)", err)
 				}
 			}
-			server, err := Listen(cmd.Context(), port, name)
+			server, err := Listen(cmd.Context(), address, port, name)
 			if err != nil {
 				return fmt.Errorf("listening on port %d: %w (give another --port)", port, err)
 			}
@@ -40,7 +40,8 @@ func serveCommand() *cobra.Command {
 			return server.Serve(cmd.Context())
 		},
 	}
-	command.Flags().Uint16Var(&port, "port", Port, "port for both protocols, on all addresses; 0 for any free one")
+	command.Flags().Uint16Var(&port, "port", Port, "port for both protocols; 0 for any free one")
+	command.Flags().StringVar(&address, "address", "", "address to listen at (default: all)")
 	command.Flags().StringVar(&name, "name", "", "who answers (default: the host's name, which in a pod is the pod's)")
 	return command
 }

@@ -17,7 +17,7 @@ import (
 // serve runs a server on a free port of the loopback until the test ends.
 func serve(t *testing.T, name string) string {
 	t.Helper()
-	server, err := Listen(t.Context(), 0, name)
+	server, err := Listen(t.Context(), "", 0, name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestAnswer(t *testing.T) {
 
 // TestUntil opens a server only after some attempts have failed.
 func TestUntil(t *testing.T) {
-	first, err := Listen(t.Context(), 0, "early")
+	first, err := Listen(t.Context(), "", 0, "early")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestUntil(t *testing.T) {
 	}
 	target := "tcp://127.0.0.1:" + strconv.Itoa(port)
 	time.AfterFunc(600*time.Millisecond, func() {
-		if late, err := Listen(t.Context(), uint16(port), "late"); err == nil {
+		if late, err := Listen(t.Context(), "", uint16(port), "late"); err == nil {
 			_ = late.Serve(t.Context())
 		}
 	})

@@ -27,13 +27,14 @@ type Server struct {
 	udp  net.PacketConn
 }
 
-// Listen opens both ports on all addresses; 0 takes any port that is free for both.
-func Listen(ctx context.Context, port uint16, name string) (*Server, error) {
+// Listen opens both ports at an address of this machine, empty for all; port 0 takes any that is free for both. A machine with several
+// addresses that is asked on UDP at one may answer from another, unless it listens at just that one.
+func Listen(ctx context.Context, address string, port uint16, name string) (*Server, error) {
 	if len(name) > 253 || strings.ContainsAny(name, "\r\n") {
 		return nil, fmt.Errorf("name %.20q of the server: want one line of at most 253 bytes", name)
 	}
 	var config net.ListenConfig
-	tcp, err := config.Listen(ctx, "tcp", net.JoinHostPort("", strconv.Itoa(int(port))))
+	tcp, err := config.Listen(ctx, "tcp", net.JoinHostPort(address, strconv.Itoa(int(port))))
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +42,7 @@ func Listen(ctx context.Context, port uint16, name string) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, tcp.Close())
 	}
-	udp, err := config.ListenPacket(ctx, "udp", net.JoinHostPort("", taken))
+	udp, err := config.ListenPacket(ctx, "udp", net.JoinHostPort(address, taken))
 	if err != nil {
 		return nil, errors.Join(err, tcp.Close())
 	}

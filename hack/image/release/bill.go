@@ -47,28 +47,24 @@ func writeBill(p program, repository, stamp string, made Made) error {
 		Hashes:     &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: strings.TrimPrefix(made.Digest, "sha256:")}},
 		Licenses:   &cdx.Licenses{{License: &cdx.License{ID: "Apache-2.0"}}},
 	}}
-	modules, depends, binaries := map[string]cdx.Component{}, []cdx.Dependency{}, []cdx.Component{}
+	modules, programs := map[string]cdx.Component{}, []string{}
+	all, depends := []cdx.Component{}, []cdx.Dependency{{Ref: made.Digest, Dependencies: &programs}}
 	for _, arch := range slices.Sorted(maps.Keys(made.Binaries)) {
-		binary := made.Binaries[arch]
-		ref := "linux/" + arch + "/" + p.name
-		binaries = append(binaries, cdx.Component{
+		binary, ref := made.Binaries[arch], "linux/"+arch+"/"+p.name
+		programs = append(programs, ref)
+		all = append(all, cdx.Component{
 			BOMRef: ref, Type: cdx.ComponentTypeApplication, Name: binary.Info.Path, Version: stamp, PackageURL: packageURL(binary.Info.Main.Path, stamp),
 			Hashes: &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: binary.SHA256}},
 		})
 		inside := components(binary.Info, stamp)
-		maps.Copy(modules, inside)
 		refs := slices.Sorted(maps.Keys(inside))
 		depends = append(depends, cdx.Dependency{Ref: ref, Dependencies: &refs})
+		maps.Copy(modules, inside)
 	}
-	var refs []string
-	for _, b := range binaries {
-		refs = append(refs, b.BOMRef)
-	}
-	depends = append([]cdx.Dependency{{Ref: made.Digest, Dependencies: &refs}}, depends...)
 	for _, ref := range slices.Sorted(maps.Keys(modules)) {
-		binaries = append(binaries, modules[ref])
+		all = append(all, modules[ref])
 	}
-	bom.Components, bom.Dependencies = &binaries, &depends
+	bom.Components, bom.Dependencies = &all, &depends
 	return writeJSON(made.Bill, bom)
 }
 

@@ -205,14 +205,19 @@ func checkBill(t *testing.T, made Made, binary string) {
 	}
 }
 
-// TestChart: the chart asks for the image that is made.
+// TestChart: the chart asks for the image that is made, and for the program in it.
 func TestChart(t *testing.T) {
-	values, err := os.ReadFile(filepath.Join(root, "charts/broletto/values.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if line := "  repository: " + registry + programs[0].name; !slices.Contains(strings.Split(string(values), "\n"), line) {
-		t.Errorf("the chart's values.yaml has no line %q", line)
+	for file, want := range map[string]string{
+		"values.yaml":               "  repository: " + registry + programs[0].name,
+		"templates/deployment.yaml": "          command: [/" + programs[0].name + ", operator]",
+	} {
+		content, err := os.ReadFile(filepath.Join(root, "charts/broletto", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Contains(strings.Split(string(content), "\n"), want) {
+			t.Errorf("the chart's %s has no line %q", file, want)
+		}
 	}
 }
 

@@ -44,11 +44,12 @@ func Rules(s State) string {
 	return table + judge(egress, verdicts[egress.name], s.PodCIDR) + judge(ingress, verdicts[ingress.name], s.PodCIDR) + chains.String() + "}\n"
 }
 
+// Table is the name of the table, of the family ip.
+const Table = "broletto-policy"
+
 // table replaces the table and judges first packets by their source, then by their destination. That the first judgement returns rather than
 // accepts is what lets the second take place when both pods are on this node.
-const table = `table ip broletto-policy
-delete table ip broletto-policy
-table ip broletto-policy {
+const table = "table ip " + Table + "\ndelete table ip " + Table + "\ntable ip " + Table + ` {
 	chain forward {
 		type filter hook forward priority filter - 5; policy accept;
 		ct state established,related accept

@@ -18,6 +18,7 @@ import (
 
 	"github.com/broletto/broletto/hack/kube"
 	"github.com/broletto/broletto/hack/node"
+	"github.com/broletto/broletto/hack/node/csi"
 	"github.com/broletto/broletto/hack/node/policy"
 )
 
@@ -45,10 +46,10 @@ func main() {
 // verb is what the arguments say.
 type verb struct {
 	node.Options
-	user             string
-	groups           list
-	kubeconfig, node string
-	rest             []string
+	user                                    string
+	groups                                  list
+	kubeconfig, node, kubelet, root, socket string
+	rest                                    []string
 }
 
 // list is a flag that may be given several times.
@@ -71,6 +72,7 @@ var verbs = map[string]func(context.Context, verb) error{
 	"hold":    func(context.Context, verb) error { return node.Hold() },
 	"run":     func(context.Context, verb) error { return node.Run() },
 	"enforce": enforce,
+	"csi":     serveVolumes,
 }
 
 func run(ctx context.Context, args []string) error {
@@ -85,8 +87,11 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&v.Port, "port", 0, "up: port of the API server on 127.0.0.1; 0: any free one")
 	flags.StringVar(&v.user, "user", "", "kubeconfig: name of the user")
 	flags.Var(&v.groups, "group", "kubeconfig: a group of the user; may be given several times")
-	flags.StringVar(&v.kubeconfig, "kubeconfig", "", "enforce: how to reach the API server")
-	flags.StringVar(&v.node, "node", "", "enforce: name of the node")
+	flags.StringVar(&v.kubeconfig, "kubeconfig", "", "enforce, csi: how to reach the API server")
+	flags.StringVar(&v.node, "node", "", "enforce, csi: name of the node; csi without one is the controller")
+	flags.StringVar(&v.kubelet, "kubelet", "", "csi: root folder of the kubelet")
+	flags.StringVar(&v.root, "root", "", "csi: folder of the volumes")
+	flags.StringVar(&v.socket, "socket", "", "csi: where the controller listens")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
@@ -149,4 +154,15 @@ func enforce(ctx context.Context, v verb) error {
 	}
 	config.QPS = -1
 	return policy.Run(ctx, config, v.node, func() { fmt.Println("enforcing") })
+}
+
+func serveVolumes(ctx context.Context, v verb) error {
+	if v.node != "" {
+		return csi.Node{Name: v.node, Root: v.root, Kubelet: v.kubelet}.Serve(ctx)
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", v.kubeconfig)
+	if err != nil {
+		return err
+	}
+	return csi.Controller{Root: v.root, Socket: v.socket, Cluster: config}.Serve(ctx)
 }
