@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -10,9 +11,11 @@ import (
 	"sync"
 	"testing"
 	"text/tabwriter"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/broletto/broletto/test/cluster"
 	"github.com/broletto/broletto/test/node/pods"
 )
 
@@ -34,14 +37,16 @@ func TestTraffic(t *testing.T) {
 	cities(t)
 	at := settle(t, everywhere()...)
 	all := slices.Concat(betweenWorkspaces(at), toPlatform(t, at), toMachines(), toWorld())
-	witnessed := reached(t, all, func(p path) spot { return p.witness }, "--until=open", "--within=30s")
+	cluster.Eventually(t, time.Minute, "all witnesses reach all targets", func() error {
+		return unreached(all, reached(t, all, func(p path) spot { return p.witness }))
+	})
 	found := reached(t, all, func(p path) spot { return p.from }, "--until=open", "--within=3s", "--timeout=1500ms")
 
 	var table bytes.Buffer
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "WHO TO WHOM\tFROM\tTO\tBY\tNODE\tTCP\tUDP\tAT THE SAME TIME OPEN TO")
 	for _, p := range all {
-		tcp, udp := p.verdict(t, p.tcp, found, witnessed), p.verdict(t, p.udp, found, witnessed)
+		tcp, udp := p.verdict(t, p.tcp, found), p.verdict(t, p.udp, found)
 		witness := p.witness.namespace
 		if p.witness == p.from {
 			witness = "-"
@@ -168,14 +173,24 @@ func reached(t *testing.T, all []path, by func(path) spot, options ...string) ma
 	return out
 }
 
-// verdict is what a cell of the table says. Without a witness it is no verdict.
-func (p path) verdict(t *testing.T, target string, found, witnessed map[asked]pods.Result) string {
+// unreached names what a witness does not reach.
+func unreached(all []path, witnessed map[asked]pods.Result) error {
+	var failed []error
+	for _, p := range all {
+		for _, target := range []string{p.tcp, p.udp} {
+			if w := witnessed[asked{p.witness, target}]; target != "" && !w.Reached() {
+				failed = append(failed, fmt.Errorf("%s does not reach %s: %s %s", p.witness.key(), target, w.Outcome, w.Error))
+			}
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// verdict is what a cell of the table says.
+func (p path) verdict(t *testing.T, target string, found map[asked]pods.Result) string {
 	t.Helper()
 	if target == "" {
 		return "-"
-	}
-	if w := witnessed[asked{p.witness, target}]; !w.Reached() {
-		t.Errorf("%s: nobody reaches %s, not even %s: %s %s", p.relation, target, p.witness.key(), w.Outcome, w.Error)
 	}
 	r := found[asked{p.from, target}]
 	if !r.Reached() {
