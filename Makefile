@@ -4,9 +4,10 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 ARGS ?=
+NODE_ARGS ?=
 
 # Every module of ours but the main one. Each has its own dependencies, so that none of them reaches the operator.
-MODULES := hack/chart hack/image hack/kube test/chart test/node
+MODULES := hack/chart hack/image hack/kube hack/node hack/node/coredns test/chart test/node
 # The Go of images, to the patch: another one gives another digest. The go command downloads it where it is another one itself.
 IMAGE_GO := go1.26.8
 GO_BUILD := go build -trimpath -ldflags '-s -w'
@@ -17,8 +18,17 @@ help: ## Show this help
 
 ##@ What it does
 .PHONY: demo
-demo: build ## Host two real consortia on this machine (ARGS=--once: stop after the report)
+demo: build $(if $(findstring --nodes,$(ARGS)),node) ## Host two real consortia on this machine (ARGS="--once": stop after the report; --nodes: on real nodes)
 	@bin/broletto demo $(ARGS)
+
+.PHONY: node
+node: ## Start a cluster with two real nodes on this machine; Linux, root (NODE_ARGS="--dir folder")
+	@hack/packages
+	@go run -C hack/node ./cmd/node up $(NODE_ARGS) > /dev/null
+
+.PHONY: node-down
+node-down: ## End that cluster and leave nothing behind
+	@go run -C hack/node ./cmd/node down $(NODE_ARGS)
 
 .PHONY: kubectl
 kubectl: ## Build kubectl into the cache and print its path

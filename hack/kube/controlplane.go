@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"sync"
 	"syscall"
@@ -46,8 +47,9 @@ type ControlPlane struct {
 	authority *authority
 	address   net.IP
 	port      int
+	server    string // URL of one that somebody else runs
 	etcd      *process
-	server    *process
+	apiServer *process
 	manager   *process
 	stop      func() error
 }
@@ -72,6 +74,20 @@ func Start(ctx context.Context, o Options) (*ControlPlane, error) {
 	}
 	p.say("control plane ready at %s", c.URL())
 	return c, nil
+}
+
+// Attach returns a control plane that somebody else runs, with dir for its data folder and reached at server, such as
+// https://127.0.0.1:6443. Whoever may read the folder may do everything there. Stop leaves it running, and Wait waits for ctx alone.
+func Attach(dir, server string) (*ControlPlane, error) {
+	pki := filepath.Join(dir, "pki")
+	if !exists(filepath.Join(pki, "ca.crt")) {
+		return nil, &Error{Object: "data folder " + dir, Cause: os.ErrNotExist, WayOut: "start a control plane there first"}
+	}
+	a, err := loadAuthority(pki)
+	if err != nil {
+		return nil, err
+	}
+	return &ControlPlane{data: &dataDir{path: dir}, authority: a, server: server, stop: func() error { return nil }}, nil
 }
 
 func (c *ControlPlane) start(ctx context.Context, p *progress, o Options) error {
@@ -119,11 +135,11 @@ func (c *ControlPlane) startServer(ctx context.Context, p *progress, bin string,
 		if c.port, err = choosePort(want, c.data.state.Port); err != nil {
 			return err
 		}
-		if c.server, err = c.run(bin, "kube-apiserver", apiServerFlags(c.address, c.port)); err != nil {
+		if c.apiServer, err = c.run(bin, "kube-apiserver", apiServerFlags(c.address, c.port)); err != nil {
 			return err
 		}
 		p.say("started kube-apiserver on port %d", c.port)
-		err = c.await(ctx, c.server, "/readyz")
+		err = c.await(ctx, c.apiServer, "/readyz")
 		if err == nil {
 			c.data.state.Port = c.port
 			return c.data.save()
@@ -218,6 +234,9 @@ func listen(port int) (int, error) {
 
 // URL is the API server's: at the address that nodes use, if there is one.
 func (c *ControlPlane) URL() string {
+	if c.server != "" {
+		return c.server
+	}
 	if c.address != nil {
 		return fmt.Sprintf("https://%s:%d", c.address, c.port)
 	}
@@ -252,16 +271,16 @@ func (c *ControlPlane) Kubeconfig(user string, groups ...string) ([]byte, error)
 func (c *ControlPlane) Wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
-	case <-c.etcd.done:
-	case <-c.server.done:
-	case <-c.manager.done:
+	case <-c.etcd.end():
+	case <-c.apiServer.end():
+	case <-c.manager.end():
 	}
 	return c.casualty()
 }
 
 // casualty is the error of a process that has ended. Of several it is the first to start: the others depend on it.
 func (c *ControlPlane) casualty() error {
-	for _, p := range []*process{c.etcd, c.server, c.manager} {
+	for _, p := range []*process{c.etcd, c.apiServer, c.manager} {
 		if p == nil {
 			continue
 		}
@@ -283,7 +302,7 @@ func (c *ControlPlane) Stop() error { return c.stop() }
 
 func (c *ControlPlane) shutdown() error {
 	err := c.casualty()
-	for _, p := range []*process{c.manager, c.server, c.etcd} {
+	for _, p := range []*process{c.manager, c.apiServer, c.etcd} {
 		if p != nil {
 			p.stop(grace)
 		}

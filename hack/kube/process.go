@@ -75,6 +75,14 @@ func startProcess(dir string, held *os.File, binary string, args []string) (*pro
 	return p, nil
 }
 
+// end is closed when the process has ended; nil, and so never closed, of one that is not ours.
+func (p *process) end() <-chan struct{} {
+	if p == nil {
+		return nil
+	}
+	return p.done
+}
+
 // ended returns the error of a process that has ended by itself, or nil while it runs.
 func (p *process) ended() error {
 	select {

@@ -5,6 +5,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"embed"
 	"errors"
 	"fmt"
 	"io"
@@ -21,9 +22,12 @@ import (
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/restmapper"
-
-	"github.com/broletto/broletto/hack/node/manifests"
 )
+
+// manifestFiles are the objects that a box has from the beginning, a file for each concern.
+//
+//go:embed manifests
+var manifestFiles embed.FS
 
 // files are objects of other projects, in YAML, that we read from their modules instead of copying them.
 type files []string
@@ -66,12 +70,12 @@ func (b *box) applyForeign(ctx context.Context) error {
 }
 
 func (b *box) applyManifests(ctx context.Context) error {
-	names, err := fs.Glob(manifests.Files, "*.yaml")
+	names, err := fs.Glob(manifestFiles, "manifests/*.yaml")
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		text, err := manifests.Files.ReadFile(name)
+		text, err := manifestFiles.ReadFile(name)
 		if err != nil {
 			return err
 		}

@@ -97,7 +97,7 @@ func delegate(dir string) error {
 		return err
 	}
 	var on []string
-	for _, c := range strings.Fields(string(controllers)) {
+	for c := range strings.FieldsSeq(string(controllers)) {
 		on = append(on, "+"+c)
 	}
 	err = os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte(strings.Join(on, " ")), 0o644)

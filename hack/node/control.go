@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/broletto/broletto/hack/kube"
@@ -96,8 +97,8 @@ func (b *box) startUnits(_ context.Context, pattern string) error {
 
 func (b *box) stopUnits(_ context.Context, pattern string) error {
 	found, err := b.units.matching(pattern)
-	for i := len(found) - 1; i >= 0; i-- { // what was started last depends on the rest
-		b.units.stop(found[i])
+	for _, u := range slices.Backward(found) { // what was started last depends on the rest
+		b.units.stop(u)
 	}
 	return err
 }

@@ -17,7 +17,7 @@ func forward(listener net.Listener, address string) {
 		}
 		go func() {
 			defer func() { _ = outer.Close() }()
-			inner, err := net.DialTimeout("tcp4", address, 10*time.Second) //nolint:noctx // bounded by its own time
+			inner, err := net.DialTimeout("tcp4", address, 10*time.Second)
 			if err != nil {
 				return
 			}

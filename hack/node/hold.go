@@ -41,7 +41,7 @@ func Hold() error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(self, "run") //nolint:noctx // it ends with the box
+	cmd := exec.Command(self, "run")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	for d := lockDescriptor; d <= progressDescriptor; d++ {
 		cmd.ExtraFiles = append(cmd.ExtraFiles, os.NewFile(uintptr(d), "inherited"))

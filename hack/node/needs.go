@@ -40,7 +40,7 @@ func Missing(dir string) error {
 			missing = append(missing, &Error{Object: "program " + program, Cause: exec.ErrNotFound, WayOut: "run hack/packages, or install Debian's " + packages[program]})
 		}
 	}
-	if err := exec.Command("pkg-config", "--exists", "libseccomp").Run(); err != nil { //nolint:noctx // answers at once
+	if err := exec.Command("pkg-config", "--exists", "libseccomp").Run(); err != nil {
 		missing = append(missing, &Error{Object: "headers of libseccomp", Cause: err, WayOut: "run hack/packages, or install Debian's libseccomp-dev"})
 	}
 	for _, file := range sortedKeys(kernelFiles) {

@@ -20,6 +20,9 @@ import (
 	"github.com/broletto/broletto/hack/kube"
 )
 
+// nodeLabels put the nodes into the pool that the tenants of the scenarios name.
+const nodeLabels = "broletto.dev/node-pool=shared"
+
 //go:embed templates
 var templateFiles embed.FS
 
@@ -115,7 +118,7 @@ func (n *node) startPods(ctx context.Context) error {
 	}
 	err = errors.Join(
 		n.unit("kubelet", "--config="+kubelet, "--kubeconfig="+n.Config("kubelet-"+n.name), "--root-dir="+filepath.Join(n.Folder(), "kubelet"),
-			"--cert-dir="+filepath.Join(n.Folder(), "pki"), "--hostname-override="+n.name, "--node-ip="+n.address),
+			"--cert-dir="+filepath.Join(n.Folder(), "pki"), "--hostname-override="+n.name, "--node-ip="+n.address, "--node-labels="+nodeLabels),
 		n.unit("kube-proxy", "--config="+proxy),
 	)
 	if err != nil {

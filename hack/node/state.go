@@ -35,9 +35,10 @@ func (e *Error) Error() string { return fmt.Sprintf("%s: %v; %s", e.Object, e.Ca
 
 func (e *Error) Unwrap() error { return e.Cause }
 
+// Causes to tell apart with errors.Is.
 var (
-	errNoBox   = errors.New("no box runs there")
-	errRunning = errors.New("a box runs there")
+	ErrNoBox   = errors.New("no box runs there")
+	ErrRunning = errors.New("a box runs there")
 )
 
 func statePath(dir string) string { return filepath.Join(dir, "state.json") }
@@ -46,7 +47,7 @@ func readState(dir string) (state, error) {
 	var s state
 	text, err := os.ReadFile(statePath(dir))
 	if errors.Is(err, os.ErrNotExist) {
-		return s, &Error{Object: "folder " + dir, Cause: errNoBox, WayOut: "start one with `make node`"}
+		return s, &Error{Object: "folder " + dir, Cause: ErrNoBox, WayOut: "start one with `make node`"}
 	}
 	if err != nil {
 		return s, err

@@ -79,7 +79,7 @@ func holdDir(dir string) (*os.File, error) {
 	}
 	if err := unix.Flock(int(held.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		_ = held.Close()
-		return nil, &Error{Object: "folder " + dir, Cause: errRunning, WayOut: "end it with `make node-down`, or choose another folder with --dir"}
+		return nil, &Error{Object: "folder " + dir, Cause: ErrRunning, WayOut: "end it with `make node-down`, or choose another folder with --dir"}
 	}
 	if s, err := readState(dir); err == nil { // a box that was killed from outside
 		if err := clean(dir, s); err != nil {
@@ -157,7 +157,7 @@ func firstProcess(o Options, config []byte, files ...*os.File) (*exec.Cmd, error
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(filepath.Join(o.Dir, "bin", "node"), "hold") //nolint:noctx // it outlives us
+	cmd := exec.Command(filepath.Join(o.Dir, "bin", "node"), "hold")
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + o.Dir, settingVariable + "=" + string(config)}
 	cmd.Dir = o.Dir
 	cmd.Stdout, cmd.Stderr = log, log
@@ -213,7 +213,7 @@ func Down(ctx context.Context, dir string, keep bool) error {
 		return err
 	}
 	s, err := readState(dir)
-	if errors.Is(err, errNoBox) {
+	if errors.Is(err, ErrNoBox) {
 		return nil
 	}
 	if err != nil {
@@ -301,5 +301,18 @@ func Kubeconfig(dir, user string, groups ...string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return kube.Kubeconfig(filepath.Join(dir, "control"), fmt.Sprintf("https://127.0.0.1:%d", s.Port), user, groups...)
+	plane, err := kube.Attach(filepath.Join(dir, "control"), fmt.Sprintf("https://127.0.0.1:%d", s.Port))
+	if err != nil {
+		return nil, err
+	}
+	return plane.Kubeconfig(user, groups...)
+}
+
+// Shell is the command that opens a shell inside a box.
+func Shell(dir string) (string, error) {
+	s, err := readState(dir)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("nsenter -t %d -m -n -p -u -i bash", s.PID), nil
 }

@@ -23,6 +23,9 @@ func matches(kind string, want, live map[string]any) bool {
 	return true
 }
 
+// Contains tells whether live holds all that want says. Both are JSON values.
+func Contains(want, live any) bool { return contains(want, live, false) }
+
 // contains tells whether live holds all of want; with exact, also nothing more. An empty map, list or absent value are one.
 // A list is ordered and never partly ours.
 func contains(want, live any, exact bool) bool {

@@ -14,11 +14,13 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/broletto/broletto/config"
 	"github.com/broletto/broletto/hack/kube"
@@ -34,6 +36,7 @@ type Options struct {
 	Dir  string    // data folder; empty: the user's cache
 	Port int       // API server's port; 0: the one of the last run, or any free one
 	Once bool      // stop after the report
+	Node string    // folder of a cluster with nodes, as "make node" leaves it, to host on; empty: a control plane of the demo's own
 	Out  io.Writer // progress and report
 }
 
@@ -54,6 +57,7 @@ func Run(ctx context.Context, o Options) error {
 }
 
 func run(ctx context.Context, o Options) (err error) {
+	log.SetLogger(logr.Discard()) // what clients would log, their errors say
 	if o.Dir == "" {
 		cache, err := os.UserCacheDir()
 		if err != nil {
@@ -62,7 +66,7 @@ func run(ctx context.Context, o Options) (err error) {
 		o.Dir = filepath.Join(cache, "broletto", "demo")
 	}
 	d := &demo{Options: o}
-	if d.cluster, err = embedded.Start(ctx, kube.Options{Dir: o.Dir, Port: o.Port, Progress: o.Out}); err != nil {
+	if d.cluster, err = d.start(ctx); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.cluster.Stop()) }()
@@ -74,11 +78,44 @@ func run(ctx context.Context, o Options) (err error) {
 	if err := operator.watch(ctx, d.host); err != nil {
 		return err
 	}
-	if err := d.report(ctx); err != nil || o.Once {
+	if err := d.report(ctx); err != nil {
 		return err
+	}
+	if o.Node != "" {
+		if err := operator.watch(ctx, d.traffic); err != nil {
+			return err
+		}
+	}
+	if o.Once {
+		return nil
 	}
 	fmt.Fprintln(o.Out, "\nRunning until you press Ctrl-C.")
 	return operator.watch(ctx, d.cluster.Wait)
+}
+
+// NodeFolder is where "make node" leaves a cluster when it is told nothing else; empty where that is not known.
+func NodeFolder() string {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(cache, "broletto", "node")
+}
+
+// start is the cluster to host on.
+func (d *demo) start(ctx context.Context) (*embedded.Cluster, error) {
+	if d.Node == "" {
+		return embedded.Start(ctx, kube.Options{Dir: d.Dir, Port: d.Port, Progress: d.Out})
+	}
+	admin := filepath.Join(d.Node, "admin.kubeconfig")
+	cfg, err := clientcmd.BuildConfigFromFlags("", admin)
+	if err != nil {
+		return nil, fmt.Errorf("finding the cluster with nodes: %w; start one with `make node`", err)
+	}
+	if err := os.MkdirAll(d.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	return embedded.Attach(ctx, filepath.Join(d.Node, "control"), cfg.Host)
 }
 
 // host applies the samples as a platform engineer and the comuni would, and waits until all is Ready.

@@ -55,6 +55,22 @@ func Start(ctx context.Context, o kube.Options) (*Cluster, error) {
 	return c, nil
 }
 
+// Attach installs the same on a control plane that runs already; see [kube.Attach].
+func Attach(ctx context.Context, dir, server string) (*Cluster, error) {
+	plane, err := kube.Attach(dir, server)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{plane}
+	if err := c.install(ctx); err != nil {
+		return nil, err
+	}
+	if err := c.guarded(ctx); err != nil {
+		return nil, fmt.Errorf("waiting for the admission policies: %w", err)
+	}
+	return c, nil
+}
+
 // Config acts as a user with a certificate of the cluster, without a limit of requests.
 func (c *Cluster) Config(user string, groups ...string) (*rest.Config, error) {
 	cert, key, err := c.ClientCertificate(user, groups...)

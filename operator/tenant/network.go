@@ -68,7 +68,7 @@ func enforced(data map[string]string, nodes map[string]types.UID, now time.Time)
 		return enforcement{status: metav1.ConditionUnknown, reason: reason, message: message + ": " + wayOut}
 	}
 	if len(nodes) == 0 {
-		return unknown(v1alpha1.ReasonNotProven, "the cluster has no nodes; when it has")
+		return unknown(v1alpha1.ReasonNotProven, "the cluster has no nodes yet on which its network could be tried")
 	}
 	if len(data) == 0 {
 		return unknown(v1alpha1.ReasonNotProven, "nobody has tried yet whether the cluster's network enforces network policies")

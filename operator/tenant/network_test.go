@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/operator/evidence"
@@ -53,7 +54,7 @@ func TestEnforced(t *testing.T) {
 		},
 		"no nodes": {
 			"of nothing all is true", evidence.Network{"a": good("ua", 0)}, nil,
-			unknown(v1alpha1.ReasonNotProven, "the cluster has no nodes; when it has"),
+			unknown(v1alpha1.ReasonNotProven, "the cluster has no nodes yet on which its network could be tried"),
 		},
 		"a new node": {
 			"what was not tried is not proven", evidence.Network{"a": good("ua", 0)}, two,
@@ -102,6 +103,15 @@ func TestEnforced(t *testing.T) {
 				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
 			}
 		})
+	}
+	for uid, want := range map[types.UID]bool{"same": false, "another": true} {
+		update := event.UpdateEvent{
+			ObjectOld: &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{UID: "same"}},
+			ObjectNew: &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{UID: uid, Labels: map[string]string{"news": "none"}}},
+		}
+		if got := cameOrWent.Update(update); got != want {
+			t.Errorf("an update of a node, uid %s: passed %t, want %t", uid, got, want)
+		}
 	}
 	t.Run("nonsense", func(t *testing.T) {
 		got := enforced(map[string]string{"a": "enforced: true", "b": "yes"}, two, now)

@@ -63,7 +63,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, t *v1alpha1.Tenant) (ctrl.Re
 	until, doubt := r.network(ctx, t)
 	next, err := r.converge(ctx, t)
 	result, err := outcome.Settle(ctx, r.Client, before, t, "home namespace "+t.Name+" is ready", next, errors.Join(err, doubt))
-	if until > 0 && (result.RequeueAfter == 0 || until < result.RequeueAfter) {
+	if err == nil && until > 0 && (result.RequeueAfter == 0 || until < result.RequeueAfter) {
 		result.RequeueAfter = until
 	}
 	return result, err

@@ -203,8 +203,11 @@ func (d *deprivation) judge(t *testing.T, q request, missed []right) {
 	if q.Subresource != "" {
 		asked.resource += "/" + q.Subresource
 	}
-	if q.Resource == "leases" {
+	switch q.Resource {
+	case "leases":
 		asked.namespace = q.Namespace
+	case "configmaps": // by a field selector, which the API server takes for the name
+		asked.namespace, asked.name = q.Namespace, q.Name
 	}
 	if !q.Forbidden { // a binding refused by the rule against giving what one has not, or a volume by a quota
 		for _, r := range missed {

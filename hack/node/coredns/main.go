@@ -1,3 +1,4 @@
+// Command coredns is CoreDNS with just the plugins that a cluster needs from which nothing is forwarded.
 package main
 
 import (

@@ -1,3 +1,5 @@
+//go:build linux
+
 package csi
 
 import (
@@ -96,8 +98,8 @@ func (c *controller) ValidateVolumeCapabilities(
 	if _, err := c.store.get(ref{volumes, r.GetVolumeId()}); err != nil {
 		return nil, err
 	}
-	if err := mountable(r.GetVolumeCapabilities()...); err != nil {
-		return &spec.ValidateVolumeCapabilitiesResponse{Message: err.Error()}, nil
+	if refused := mountable(r.GetVolumeCapabilities()...); refused != nil {
+		return &spec.ValidateVolumeCapabilitiesResponse{Message: status.Convert(refused).Message()}, nil
 	}
 	return &spec.ValidateVolumeCapabilitiesResponse{Confirmed: &spec.ValidateVolumeCapabilitiesResponse_Confirmed{
 		VolumeContext: r.GetVolumeContext(), VolumeCapabilities: r.GetVolumeCapabilities(), Parameters: r.GetParameters(),

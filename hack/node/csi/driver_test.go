@@ -1,3 +1,5 @@
+//go:build linux
+
 package csi
 
 import (
@@ -398,10 +400,10 @@ func look(t *testing.T, root string) map[string]facts {
 		}
 		f := facts{Mode: info.Mode(), Time: info.ModTime()}
 		f.UID, f.GID = owner(info)
-		switch info.Mode().Type() {
-		case 0:
+		switch {
+		case info.Mode().IsRegular():
 			f.Text = read(t, path)
-		case fs.ModeSymlink:
+		case info.Mode()&fs.ModeSymlink != 0:
 			f.Time = time.Time{}
 			f.Text, err = os.Readlink(path)
 		}

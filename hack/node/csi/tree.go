@@ -1,3 +1,5 @@
+//go:build linux
+
 package csi
 
 import (
@@ -58,16 +60,15 @@ func (c *copier) entry(name string, d fs.DirEntry) error {
 	if err != nil {
 		return err
 	}
-	switch info.Mode().Type() {
-	case fs.ModeDir:
+	switch {
+	case name == ".":
 		c.folders = append(c.folders, folder{name, info})
-		if name == "." {
-			return nil
-		}
+	case info.IsDir():
+		c.folders = append(c.folders, folder{name, info})
 		return c.target.Mkdir(name, 0o700)
-	case fs.ModeSymlink:
+	case info.Mode()&fs.ModeSymlink != 0:
 		return c.link(name, info)
-	case 0:
+	case info.Mode().IsRegular():
 		return c.file(name)
 	}
 	return nil

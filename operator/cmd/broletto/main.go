@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
+	"github.com/broletto/broletto/operator/cli/doctor"
 	"github.com/broletto/broletto/operator/demo"
 	"github.com/broletto/broletto/operator/guard"
 	"github.com/broletto/broletto/operator/manager"
@@ -38,7 +39,7 @@ func run() error {
 		Use: "broletto", Short: "Broletto turns one short manifest of a comune into isolated, auditable hosting",
 		SilenceUsage: true, SilenceErrors: true, Version: version(),
 	}
-	root.AddCommand(operatorCommand(), demoCommand(), probe.Command())
+	root.AddCommand(operatorCommand(), demoCommand(), doctor.Command(), probe.Command())
 	return root.ExecuteContext(ctx)
 }
 
@@ -68,7 +69,7 @@ func operatorCommand() *cobra.Command {
 		},
 	}
 	flags := command.Flags()
-	flags.StringVar(&o.Namespace, "namespace", "broletto-system", "namespace in which the operator runs and keeps its lease")
+	flags.StringVar(&o.Namespace, "namespace", manager.Namespace, "namespace in which the operator runs and keeps its lease")
 	flags.BoolVar(&o.LeaderElection, "leader-elect", true, "let several replicas run, of which one works")
 	flags.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8443", "address that serves /metrics over HTTPS; 0 for none")
 	flags.StringVar(&o.CertDir, "metrics-cert-dir", "", "folder with tls.crt and tls.key of the metrics server; empty: self-signed")
@@ -97,6 +98,8 @@ func demoCommand() *cobra.Command {
 	}
 	command.Flags().StringVar(&o.Dir, "dir", "", "data folder (default: broletto/demo in your cache folder)")
 	command.Flags().IntVar(&o.Port, "port", 0, "port of the API server on 127.0.0.1 (default: that of the last run, or any free one)")
+	command.Flags().StringVar(&o.Node, "nodes", "", "host on the cluster with nodes that \"make node\" left in this folder, and try the traffic between workspaces (alone: its usual folder)")
+	command.Flags().Lookup("nodes").NoOptDefVal = demo.NodeFolder()
 	command.Flags().BoolVar(&o.Once, "once", false, "stop after the report")
 	return command
 }

@@ -107,11 +107,12 @@ func defaultDir() string {
 	return filepath.Join(cache, "broletto", "node")
 }
 
+// up starts a cluster, unless it runs already, and says how to use it.
 func up(ctx context.Context, v verb) (err error) {
 	if v.Source, err = filepath.Abs(v.Source); err != nil {
 		return err
 	}
-	if err := node.Up(ctx, v.Options); err != nil {
+	if err := node.Up(ctx, v.Options); err != nil && !errors.Is(err, node.ErrRunning) {
 		return err
 	}
 	config, err := node.Kubeconfig(v.Dir, kube.AdminUser, kube.AdminGroup)
@@ -122,6 +123,11 @@ func up(ctx context.Context, v verb) (err error) {
 	if err := os.WriteFile(path, config, 0o600); err != nil {
 		return err
 	}
+	shell, err := node.Shell(v.Dir)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "\nTwo nodes run. Use them, from anywhere on this machine:\n  export KUBECONFIG=%s\nA shell inside, where pods and nodes can be reached by their addresses:\n  %s\nEnd them:\n  make node-down\n\n", path, shell)
 	fmt.Println(path)
 	return nil
 }
