@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -27,6 +28,7 @@ import (
 	"github.com/broletto/broletto/operator/guard"
 	"github.com/broletto/broletto/test/cluster"
 	"github.com/broletto/broletto/test/node/pods"
+	"github.com/broletto/broletto/test/stage"
 )
 
 const (
@@ -268,19 +270,30 @@ func leftovers(dir string) error {
 	return nil
 }
 
-// rolledOut waits until all replicas of the operator are ready and of the present revision.
+// rolledOut waits until the operator's Deployment is as it should be, and its pods are those of the present revision, ready, and no others.
 func (b *box) rolledOut(t *testing.T) {
 	t.Helper()
 	c := b.admin(t)
-	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: "broletto-operator"}}
+	d := &appsv1.Deployment{ObjectMeta: stage.In(system, "broletto-operator")}
 	cluster.Eventually(t, 3*time.Minute, "the operator is rolled out", func() error {
-		if err := c.Get(t.Context(), client.ObjectKeyFromObject(d), d); err != nil {
+		var all corev1.PodList
+		if err := errors.Join(c.Get(t.Context(), client.ObjectKeyFromObject(d), d), c.List(t.Context(), &all, client.InNamespace(system))); err != nil {
 			return err
 		}
-		s := d.Status
-		if s.ObservedGeneration != d.Generation || s.UpdatedReplicas != *d.Spec.Replicas || s.ReadyReplicas != *d.Spec.Replicas || s.Replicas != *d.Spec.Replicas {
-			return fmt.Errorf("status %+v\n%s", s, pods.Explain(t.Context(), c, system))
+		running := 0
+		for _, pod := range all.Items {
+			if pod.DeletionTimestamp.IsZero() && slices.ContainsFunc(pod.Status.Conditions, isReady) {
+				running++
+			}
+		}
+		want, s := int(*d.Spec.Replicas), d.Status
+		if s.ObservedGeneration != d.Generation || int(s.UpdatedReplicas) != want || len(all.Items) != want || running != want {
+			return fmt.Errorf("it is not:\n%s", pods.Explain(t.Context(), c, system))
 		}
 		return nil
 	})
+}
+
+func isReady(c corev1.PodCondition) bool {
+	return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
@@ -33,6 +34,7 @@ var the *box
 
 func TestMain(m *testing.M) {
 	log.SetLogger(logr.Discard())
+	klog.SetLogger(logr.Discard()) // what connections to pods that go away say
 	flag.Parse()
 	if reason := unsuitable(); reason != nil && os.Getenv("CI") == "" {
 		fmt.Printf("test/node: skipped: %v\n", reason)
