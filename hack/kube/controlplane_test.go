@@ -96,7 +96,7 @@ func stopped(t *testing.T, c *ControlPlane) {
 	if took := time.Since(begun); took > 4*time.Second {
 		t.Errorf("stopping took %s", took)
 	}
-	for _, p := range []*process{c.etcd, c.server, c.manager} {
+	for _, p := range []*process{c.etcd, c.apiServer, c.manager} {
 		if alive(p.cmd.Process.Pid) {
 			t.Errorf("%s lives", p.name)
 		}
@@ -315,7 +315,7 @@ func TestStartFailures(t *testing.T) {
 }
 
 func TestWaitTellsWhichProcessEnded(t *testing.T) {
-	c := &ControlPlane{etcd: run(t, "exec sleep 3600"), server: run(t, "exec sleep 3600"), manager: run(t, "sleep 0.2; echo gone; exit 2")}
+	c := &ControlPlane{etcd: run(t, "exec sleep 3600"), apiServer: run(t, "exec sleep 3600"), manager: run(t, "sleep 0.2; echo gone; exit 2")}
 	wantError(t, c.Wait(t.Context()), nil, "exit status 2", "gone")
 
 	c.manager = run(t, "exec sleep 3600")

@@ -15,7 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const cgroupRoot = "/sys/fs/cgroup"
+const (
+	cgroupRoot = "/sys/fs/cgroup"
+	// cgroupPrefix begins the name of every box's groups.
+	cgroupPrefix = "broletto-"
+)
 
 // unified tells whether the machine has cgroups of version 2 alone.
 func unified() bool {
@@ -109,6 +113,9 @@ func delegate(dir string) error {
 
 // removeCgroups removes the groups of that name and all below them, innermost first; processes that were killed may take a moment to go.
 func removeCgroups(name string, patience time.Duration) error {
+	if !strings.HasPrefix(name, cgroupPrefix) || strings.Contains(name, "/") {
+		return fmt.Errorf("control group %q is not a box's: not removed", name) // empty, it would be everybody's
+	}
 	roots, err := hierarchies()
 	if err != nil {
 		return err

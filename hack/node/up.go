@@ -104,7 +104,7 @@ func start(ctx context.Context, o Options, b built, held *os.File, p *progress) 
 		return &Error{Object: fmt.Sprintf("port %d on 127.0.0.1", o.Port), Cause: err, WayOut: "choose another with --port"}
 	}
 	defer func() { _ = listener.Close() }()
-	s := state{Port: listener.Addr().(*net.TCPAddr).Port, Cgroups: fmt.Sprintf("broletto-%d", os.Getpid()), Sysctls: readSysctls()}
+	s := state{Port: listener.Addr().(*net.TCPAddr).Port, Cgroups: fmt.Sprintf("%s%d", cgroupPrefix, os.Getpid()), Sysctls: readSysctls()}
 	if err := errors.Join(s.write(o.Dir), makeCgroups(s.Cgroups, Nodes)); err != nil {
 		return err
 	}
