@@ -7,7 +7,7 @@ ARGS ?=
 NODE_ARGS ?=
 
 # Every module of ours but the main one. Each has its own dependencies, so that none of them reaches the operator.
-MODULES := hack/chart hack/image hack/kube hack/node hack/node/coredns test/chart
+MODULES := hack/chart hack/image hack/kube hack/node hack/node/coredns test/chart test/node
 # The Go of images, to the patch: another one gives another digest. The go command downloads it where it is another one itself.
 IMAGE_GO := go1.26.8
 GO_BUILD := go build -trimpath -ldflags '-s -w'
@@ -46,6 +46,11 @@ image: ## Make the image and its bill of materials in dist/ (ARGS="-arch amd64")
 .PHONY: test
 test: ## Run all tests against a real control plane
 	@hack/test $(ARGS)
+
+.PHONY: e2e
+e2e: ## Install the chart on a cluster with two nodes and try what it promises (Linux, root; ARGS="-run TestTraffic")
+	@hack/packages
+	@go test -C test/node -v -p 1 -count=1 -timeout 60m $(ARGS) ./...
 
 .PHONY: torture
 torture: ## Make holes on purpose and see a test fail for each (ARGS="-only hosts")

@@ -112,7 +112,7 @@ func (b *box) planeOptions() kube.Options {
 // Users of ours in the box, beside those that Kubernetes names. They may do everything: what they do is not what is tested.
 const (
 	policyUser  = "policy"
-	volumesUser = "volumes"
+	volumesUser = "system:serviceaccount:kube-system:volumes" // as where it runs in a pod: admission policies know it for a controller
 )
 
 // connect makes clients that may do everything, and kubeconfigs for what runs in the box.
@@ -132,7 +132,7 @@ func (b *box) connect() error {
 		return err
 	}
 	for user, groups := range map[string][]string{"system:kube-proxy": nil, policyUser: {kube.AdminGroup}, volumesUser: {kube.AdminGroup}} {
-		if _, err := b.kubeconfig(strings.TrimPrefix(user, "system:"), user, groups...); err != nil {
+		if _, err := b.kubeconfig(user[strings.LastIndex(user, ":")+1:], user, groups...); err != nil {
 			return err
 		}
 	}

@@ -22,6 +22,7 @@ type unit struct {
 	command []string
 	path    []string // folders to look for programs in, before the usual ones
 
+	wanted  bool // to run: when it ends by itself, it is started again
 	running *exec.Cmd
 	ended   chan struct{} // closed when running has ended
 }
@@ -43,6 +44,7 @@ func (us *units) run(u *unit) error {
 
 // start starts a unit that does not run. What it prints goes to its log.
 func (us *units) start(u *unit) error {
+	u.wanted = true
 	if u.running != nil {
 		return nil
 	}
@@ -66,13 +68,28 @@ func (us *units) start(u *unit) error {
 	go func() {
 		_ = cmd.Wait() // how it ended stands in its log
 		us.Lock()
-		defer us.Unlock()
-		if u.running == cmd {
-			u.running = nil
-		}
+		u.running = nil
+		us.Unlock()
 		close(ended)
+		<-time.After(unitPause)
+		us.again(u)
 	}()
 	return nil
+}
+
+// unitPause lies between the end of a unit that ended by itself and its new start: a kubelet ends when its containerd is not there yet.
+const unitPause = time.Second
+
+// again starts a unit that is to run and does not.
+func (us *units) again(u *unit) {
+	us.Lock()
+	defer us.Unlock()
+	if !u.wanted {
+		return
+	}
+	if err := us.start(u); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
 }
 
 // unitGrace is how long a unit has between being asked to end and being killed.
@@ -81,6 +98,7 @@ const unitGrace = 3 * time.Second
 // stop ends a unit and waits for it.
 func (us *units) stop(u *unit) {
 	us.Lock()
+	u.wanted = false
 	cmd, ended := u.running, u.ended
 	us.Unlock()
 	if cmd == nil {
