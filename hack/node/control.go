@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -62,6 +63,9 @@ func Order(ctx context.Context, dir, order, argument string) error {
 
 // serveControl takes orders, one after another, until the box ends.
 func serveControl(socket string, b *box) error {
+	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) { // of an earlier box, in the same folder
+		return err
+	}
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "unix", socket)
 	if err != nil {
 		return err

@@ -51,6 +51,29 @@ func TestDownOfNothingSucceeds(t *testing.T) {
 	}
 }
 
+func TestDownForgetsWhatDidNotStart(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "box")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	held, err := holdDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Down(t.Context(), dir, RemoveFolder); err == nil {
+		t.Error("a folder was taken from a box that is about to start")
+	}
+	if _, err := holdDir(dir); !errors.Is(err, ErrRunning) {
+		t.Errorf("a second box in the folder: %v", err)
+	}
+	if err := errors.Join(held.Close(), Down(t.Context(), dir, RemoveFolder)); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the folder is still there: %v", err)
+	}
+}
+
 // TestNumberUsedAgain shows that Down never takes another process for the one that held the box.
 func TestNumberUsedAgain(t *testing.T) {
 	started, dead, err := startOf(os.Getpid())
@@ -165,12 +188,14 @@ func TestUnitsStopAndStartAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := before[0].running.Process.Pid
+	logged(t, us.dir, "policy-node-1", "here\n")
 	if err := b.restart(t.Context(), "policy-*"); err != nil {
 		t.Fatal(err)
 	}
 	if now := before[0].running; now == nil || now.Process.Pid == first {
 		t.Error("restart left the process")
 	}
+	logged(t, us.dir, "policy-node-1", "here\nhere\n")
 	if err := b.stopUnits(t.Context(), "*"); err != nil {
 		t.Fatal(err)
 	}
@@ -179,9 +204,17 @@ func TestUnitsStopAndStartAgain(t *testing.T) {
 			t.Errorf("%s runs", u.name)
 		}
 	}
-	log, err := os.ReadFile(filepath.Join(us.dir, "log", "policy-node-1.log"))
-	if err != nil || string(log) != "here\nhere\n" {
-		t.Errorf("log %q %v; want both starts in it", log, err)
+}
+
+// logged waits until a unit has printed just that.
+func logged(t *testing.T, dir, unit, want string) {
+	t.Helper()
+	var text []byte
+	for end := time.Now().Add(10 * time.Second); string(text) != want; <-time.After(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s printed %q, want %q", unit, text, want)
+		}
+		text, _ = os.ReadFile(filepath.Join(dir, "log", unit+".log"))
 	}
 }
 

@@ -4,7 +4,6 @@ package node
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -71,9 +70,12 @@ func Up(ctx context.Context, o Options) (err error) {
 	return nil
 }
 
+// lockName is the file that a box holds locked.
+const lockName = "lock"
+
 // holdDir locks the folder of a box for as long as anything of the box lives.
 func holdDir(dir string) (*os.File, error) {
-	held, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	held, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -198,83 +200,6 @@ func tail(path string) string {
 	}
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
 	return strings.Join(lines[max(0, len(lines)-15):], "\n")
-}
-
-// Whether Down leaves the folder, with its logs, or takes it away.
-const (
-	RemoveFolder = false
-	KeepFolder   = true
-)
-
-// Down ends the box in dir and everything in it, and cleans up. It fails, and says what, if something is left. Down of nothing succeeds.
-func Down(ctx context.Context, dir string, keep bool) error {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return err
-	}
-	s, err := readState(dir)
-	if errors.Is(err, ErrNoBox) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if s.alive() {
-		if err := unix.Kill(s.PID, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("ending the box: %w", err)
-		}
-	}
-	for end := time.Now().Add(10 * time.Second); len(s.members()) > 0; {
-		if ctx.Err() != nil || time.Now().After(end) {
-			return &Error{Object: "the box in " + dir, Cause: fmt.Errorf("processes %s do not end", strings.Join(s.members(), ", ")), WayOut: "look what they wait for in /proc/<number>/stack"}
-		}
-		<-time.After(10 * time.Millisecond)
-	}
-	if err := clean(dir, s); err != nil {
-		return err
-	}
-	if keep {
-		return nil
-	}
-	return os.RemoveAll(dir)
-}
-
-// clean removes what a dead box leaves on the machine, and then the state that knows of it.
-func clean(dir string, s state) error {
-	err := errors.Join(removeCgroups(s.Cgroups, 10*time.Second), restoreSysctls(s.Sysctls), leftovers(dir, s))
-	if err != nil {
-		return err
-	}
-	for _, folder := range []string{"control", "volumes", "local-path", Nodes[0], Nodes[1]} {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, folder)))
-	}
-	return errors.Join(err, os.Remove(statePath(dir)))
-}
-
-// leftovers is an error that names what of a dead box is still there: processes in its namespaces, mounts, cgroups. Its network namespaces
-// have no names outside and go with the processes in them.
-func leftovers(dir string, s state) error {
-	var left []string
-	if mounts, err := os.ReadFile("/proc/self/mounts"); err == nil {
-		for line := range bytes.Lines(mounts) {
-			if bytes.Contains(line, []byte(" "+dir+"/")) {
-				left = append(left, "mount "+string(bytes.Fields(line)[1]))
-			}
-		}
-	}
-	for _, pid := range s.members() {
-		left = append(left, "process "+pid)
-	}
-	roots, _ := hierarchies()
-	for _, root := range roots {
-		if _, err := os.Stat(filepath.Join(root, s.Cgroups)); err == nil {
-			left = append(left, "control group "+filepath.Join(root, s.Cgroups))
-		}
-	}
-	if len(left) == 0 {
-		return nil
-	}
-	return &Error{Object: "the box in " + dir, Cause: fmt.Errorf("it left %s", strings.Join(left, ", ")), WayOut: "remove these by hand, and report it"}
 }
 
 // sortedKeys are the keys of a map, in order.
