@@ -33,12 +33,11 @@ func TestDoctor(t *testing.T) {
 		}
 		told(t, status)
 	}
-	look(true, metav1.ConditionTrue)
-	the.order(t, "open")
 	defer func() {
 		the.order(t, "start", "policy-*")
 		look(true, metav1.ConditionTrue)
 	}()
+	the.order(t, "open")
 	look(false, metav1.ConditionFalse)
 }
 
