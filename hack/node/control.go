@@ -30,11 +30,14 @@ var orders = map[string]func(b *box, ctx context.Context, argument string) error
 	"restart": (*box).restart,
 	"load":    (*box).load,
 	"open":    (*box).open,
+	"cut":     func(_ *box, _ context.Context, name string) error { return plug(name, false) },
+	"join":    func(_ *box, _ context.Context, name string) error { return plug(name, true) },
 }
 
 // Order asks the box in dir for something and waits until it is done:
 //
-//   - stop and start units, such as "kubelet-node-2" or "*-node-2"; a node without its containerd and kubelet is lost to the cluster
+//   - stop and start units, such as "kubelet-node-2" or "*-node-2"
+//   - cut a node off from everything else, as if its cable were pulled, and join it again
 //   - restart everything but containers: the control plane with the argument "control", else the units that match
 //   - load an archive of images on every node
 //   - open stops the enforcement of network policies and removes its rules; start "policy-*" brings it back

@@ -17,6 +17,7 @@ import (
 // Addresses in the box. The bridge joins nodes, the world, and the box's own network, where the control plane is.
 const (
 	bridgeName     = "bridge"
+	cable          = "to-" // and a name: the bridge's end of the link to a network namespace
 	controlAddress = "172.30.0.1"
 	worldAddress   = "172.30.0.99"
 	worldName      = "world"
@@ -102,7 +103,7 @@ func attach(name, ip string, finish func() error) error {
 	if err != nil {
 		return err
 	}
-	attrs := netlink.LinkAttrs{Name: "to-" + name, MasterIndex: bridge.Attrs().Index}
+	attrs := netlink.LinkAttrs{Name: cable + name, MasterIndex: bridge.Attrs().Index}
 	pair := &netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(theirs)}
 	if err := netlink.LinkAdd(pair); err != nil {
 		return err
@@ -121,6 +122,18 @@ func attach(name, ip string, finish func() error) error {
 		err = finish()
 	}
 	return errors.Join(err, netns.Set(ours))
+}
+
+// plug puts a node's cable in, or pulls it.
+func plug(name string, in bool) error {
+	link, err := netlink.LinkByName(cable + name)
+	if err != nil {
+		return fmt.Errorf("node %s: %w", name, err)
+	}
+	if in {
+		return netlink.LinkSetUp(link)
+	}
+	return netlink.LinkSetDown(link)
 }
 
 func address(link netlink.Link, cidr string) error {

@@ -33,10 +33,8 @@ func TestLossWhileOnboarding(t *testing.T) {
 	if home == lost {
 		lost = nodes[1].name
 	}
-	for _, unit := range []string{"kubelet-" + lost, "containerd-" + lost} {
-		the.order(t, "stop", unit)
-		defer the.order(t, "start", unit)
-	}
+	the.order(t, "cut", lost)
+	defer the.order(t, "join", lost)
 	if err := the.admin(t).Delete(t.Context(), &corev1.Pod{ObjectMeta: stage.In(system, leader)}, client.GracePeriodSeconds(0)); err != nil {
 		t.Fatal(err)
 	}

@@ -28,6 +28,8 @@ const usage = `usage: node VERB [flags]
   kubeconfig  print one of a user: --user anna --group chiasso:ict
   stop, start, restart UNIT
               processes in it, such as kubelet-node-2 or "*-node-2"; restart control: the control plane
+  cut NODE, join NODE
+              pull the cable of node-2, and put it in again
   load FILE   load an archive of images on every node
   open        stop enforcing network policies
 All take --dir, the folder of the cluster.
@@ -67,6 +69,8 @@ var verbs = map[string]func(context.Context, verb) error{
 	"restart":    order("restart"),
 	"load":       order("load"),
 	"open":       order("open"),
+	"cut":        order("cut"),
+	"join":       order("join"),
 
 	// What processes in the box run.
 	"hold":    func(context.Context, verb) error { return node.Hold() },
