@@ -50,7 +50,7 @@ test: ## Run all tests against a real control plane
 .PHONY: e2e
 e2e: ## Install the chart on a cluster with two nodes and try what it promises (Linux, root; ARGS="-run TestTraffic")
 	@hack/packages || [ -z "$${CI:-}" ]
-	@go test -C test/node -v -p 1 -count=1 -timeout 60m $(ARGS) ./...
+	@go test -C test/node -v -p 1 -count=1 -timeout 75m $(ARGS) ./...
 
 .PHONY: torture
 torture: ## Make holes on purpose and see a test fail for each (ARGS="-only hosts")

@@ -26,7 +26,7 @@ const (
 	// existing names the environment variable with the folder of a cluster that runs and is to be kept.
 	existing = "BROLETTO_BOX"
 	// building bounds the time to a usable cluster. The first start on a machine compiles Kubernetes, which takes minutes.
-	building = 25 * time.Minute
+	building = 50 * time.Minute
 )
 
 // the is the cluster that all tests of the package use, one after the other.
