@@ -131,9 +131,21 @@ func up(ctx context.Context, v verb) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, "\nTwo nodes run. Use them, from anywhere on this machine:\n  export KUBECONFIG=%s\nA shell inside, where pods and nodes can be reached by their addresses:\n  %s\nEnd them:\n  make node-down\n\n", path, shell)
+	fmt.Fprintf(os.Stderr, "\nTwo nodes run. Use them, from anywhere on this machine:\n  export KUBECONFIG=%s\nA shell inside, where pods and nodes can be reached by their addresses:\n  %s\nEnd them:\n  make node-down\n\n", short(path), shell)
 	fmt.Println(path)
 	return nil
+}
+
+// short names the home folder as shells do.
+func short(path string) string {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return path
+	}
+	if below, ok := strings.CutPrefix(path, home+string(filepath.Separator)); ok {
+		return "~/" + below
+	}
+	return path
 }
 
 func kubeconfig(_ context.Context, v verb) error {
