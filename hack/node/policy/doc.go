@@ -1,8 +1,8 @@
 // Package policy enforces NetworkPolicies on one node: a test enforcer that stands for a conformant network plugin.
 //
 // It knows the whole of networking.k8s.io/v1 NetworkPolicy, for IPv4 only: pods are policed by, and peers known by, their IPv4 address, and a
-// block of IPv6 addresses matches nothing. It must never be taken for a product: it trusts source addresses, as pods on the box may not
-// fake them, and its text grows with pods times policies.
+// block of IPv6 addresses matches nothing. It must never be taken for a product: it believes source addresses, which a pod with CAP_NET_RAW
+// can fake, and its text grows with pods times policies.
 //
 // [Run] watches the cluster, [Rules] renders one nftables table from what is there, and each change replaces the table whole, in one
 // transaction; so its counters start again, and no packet ever meets half a policy. The table stays when Run ends.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,17 +20,27 @@ func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		client := fake.NewClientset(node())
+		var mu sync.Mutex // virtual time orders the writer and the test, but the race detector does not know
 		var writes []string
 		ready, ended := 0, make(chan error)
 		go func() {
 			ended <- run(ctx, client, "n1", func(_ context.Context, text string) error {
+				mu.Lock()
+				defer mu.Unlock()
 				writes = append(writes, text)
 				return nil
-			}, func() { ready++ })
+			}, func() {
+				mu.Lock()
+				defer mu.Unlock()
+				ready++
+			})
 		}()
 		expect := func(when string, total int) {
 			t.Helper()
-			if synctest.Wait(); len(writes) != total || ready != min(total, 1) {
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			if len(writes) != total || ready != min(total, 1) {
 				t.Fatalf("%s: %d writes, ready %d times; want %d writes:\n%s", when, len(writes), ready, total, strings.Join(writes, "\n"))
 			}
 		}
