@@ -29,13 +29,11 @@ import (
 //go:embed manifests
 var manifestFiles embed.FS
 
-// files are objects of other projects, in YAML, that we read from their modules instead of copying them.
-type files []string
-
 // snapshotModule has the kinds of volume snapshots, in the version that goes with the controllers.
 const snapshotModule = "github.com/kubernetes-csi/external-snapshotter/client/v8"
 
-func foreignFiles(ctx context.Context, source string) (files, error) {
+// foreignKinds are files of definitions, in YAML, that we read from their module instead of copying them.
+func foreignKinds(ctx context.Context, source string) ([]string, error) {
 	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", snapshotModule)
 	cmd.Dir = filepath.Join(source, "hack", "node")
 	out, err := cmd.Output()
@@ -47,40 +45,31 @@ func foreignFiles(ctx context.Context, source string) (files, error) {
 
 // startAddons makes the objects, and runs what serves volumes and the world outside.
 func (b *box) startAddons(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{b.applyForeign, b.applyManifests, b.startVolumes} {
-		if err := step(ctx); err != nil {
-			return err
-		}
-	}
-	return b.startWorld()
-}
-
-// applyForeign applies what we read from modules of others.
-func (b *box) applyForeign(ctx context.Context) error {
-	for _, file := range b.Files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return err
-		}
-		if err := b.apply(ctx, text); err != nil {
-			return fmt.Errorf("applying %s: %w", filepath.Base(file), err)
-		}
-	}
-	return nil
-}
-
-func (b *box) applyManifests(ctx context.Context) error {
 	names, err := fs.Glob(manifestFiles, "manifests/*.yaml")
 	if err != nil {
 		return err
 	}
+	if err := b.applyFiles(ctx, b.Kinds, os.ReadFile); err != nil {
+		return err
+	}
+	if err := b.applyFiles(ctx, names, manifestFiles.ReadFile); err != nil {
+		return err
+	}
+	if err := b.startVolumes(); err != nil {
+		return err
+	}
+	return b.startWorld()
+}
+
+// applyFiles applies what stands in files, in their order.
+func (b *box) applyFiles(ctx context.Context, names []string, read func(string) ([]byte, error)) error {
 	for _, name := range names {
-		text, err := manifestFiles.ReadFile(name)
+		text, err := read(name)
 		if err != nil {
 			return err
 		}
 		if err := b.apply(ctx, text); err != nil {
-			return fmt.Errorf("applying %s: %w", name, err)
+			return fmt.Errorf("applying %s: %w", filepath.Base(name), err)
 		}
 	}
 	return nil

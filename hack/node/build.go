@@ -4,23 +4,22 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 
 	"github.com/broletto/broletto/hack/image"
+	"github.com/broletto/broletto/hack/image/release"
 	"github.com/broletto/broletto/hack/kube"
 )
 
 // built is what a box needs and what was made for it.
 type built struct {
 	bin, control string   // folders of programs: of nodes, of the control plane
-	images       []string // archives
-	files        files
+	images       string   // archive
+	kinds        []string // files of other projects' kinds
 }
 
 // Names of images in a box. Its nodes reach no registry: what runs there was loaded.
@@ -58,22 +57,21 @@ func build(ctx context.Context, o Options, p *progress) (b built, err error) {
 	if err := copySelf(filepath.Join(bin, "node")); err != nil {
 		return b, err
 	}
-	if b.files, err = foreignFiles(ctx, o.Source); err != nil {
+	if b.kinds, err = foreignKinds(ctx, o.Source); err != nil {
 		return b, err
 	}
-	archive := filepath.Join(o.Dir, "images.tar")
-	b.images = []string{archive}
+	b.images = filepath.Join(o.Dir, "images.tar")
 	images, err := images(o.Source, bin)
 	if err != nil {
 		return b, err
 	}
-	_, err = image.Write(archive, images...)
+	_, err = image.Write(b.images, images...)
 	return b, err
 }
 
 // images are those that every box has.
 func images(source, bin string) ([]image.Image, error) {
-	version, err := chartVersion(source)
+	version, err := release.Version(source)
 	if err != nil {
 		return nil, err
 	}
@@ -97,22 +95,6 @@ func images(source, bin string) ([]image.Image, error) {
 		one("", "coredns", corednsImage),
 		{Names: []string{busyboxImage}, Files: map[string][]image.File{runtime.GOARCH: tools}, Env: []string{"PATH=/bin"}},
 	}, nil
-}
-
-var versionPattern = regexp.MustCompile(`(?m)^appVersion: "?([^"\s]+)"?$`)
-
-// chartVersion is the version that the chart asks for.
-func chartVersion(source string) (string, error) {
-	chart := filepath.Join(source, "charts", "broletto", "Chart.yaml")
-	text, err := os.ReadFile(chart)
-	if err != nil {
-		return "", err
-	}
-	found := versionPattern.FindSubmatch(text)
-	if found == nil {
-		return "", fmt.Errorf("%s has no appVersion", chart)
-	}
-	return string(found[1]), nil
 }
 
 // copySelf leaves our own program where the box finds it, also when it was built for one run only.

@@ -127,7 +127,7 @@ func (b *box) restartControlPlane(ctx context.Context) (err error) {
 }
 
 func (b *box) load(ctx context.Context, archive string) error {
-	return together(b.eachNode(func(n *node) error { return n.importImage(ctx, archive) })...)
+	return together(b.eachNode(func(n *node) error { return n.importImages(ctx, archive) })...)
 }
 
 // open removes the rules after those who write them have gone. While nothing enforces, everybody reaches everybody.

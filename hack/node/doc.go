@@ -1,10 +1,9 @@
 // Package node runs a real Kubernetes cluster with two nodes on one Linux machine, as root, from Go modules and Debian packages alone.
 //
-//	box, err := node.Up(ctx, node.Options{Dir: dir, Progress: os.Stderr})
-//	if err != nil {
+//	if err := node.Up(ctx, node.Options{Dir: dir, Source: repository, Progress: os.Stderr}); err != nil {
 //		return err
 //	}
-//	defer node.Down(ctx, dir)
+//	defer node.Down(ctx, dir, node.RemoveFolder)
 //
 // # The box
 //

@@ -82,16 +82,11 @@ func (n *node) startContainers(ctx context.Context) error {
 	if err := await(ctx, "containerd of "+n.name, func(ctx context.Context) error { return n.ctr(ctx, "version") }); err != nil {
 		return err
 	}
-	for _, image := range n.Images {
-		if err := n.importImage(ctx, image); err != nil {
-			return err
-		}
-	}
-	return nil
+	return n.importImages(ctx, n.Images)
 }
 
-// importImage loads all images of a tar archive.
-func (n *node) importImage(ctx context.Context, archive string) error {
+// importImages loads all images of a tar archive.
+func (n *node) importImages(ctx context.Context, archive string) error {
 	return n.ctr(ctx, "--namespace=k8s.io", "images", "import", "--all-platforms=false", "--local", archive)
 }
 

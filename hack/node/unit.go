@@ -113,7 +113,7 @@ func (us *units) stop(u *unit) {
 	}
 }
 
-// matching are the units whose name is pattern, or begins with it before or ends with it after a "*".
+// matching are the units whose name matches a pattern, such as "*-node-2"; none is an error.
 func (us *units) matching(pattern string) ([]*unit, error) {
 	us.Lock()
 	defer us.Unlock()

@@ -95,8 +95,8 @@ func holdDir(dir string) (*os.File, error) {
 type setting struct {
 	Dir, Bin, ControlBin string
 	Cgroups              string
-	Images               []string
-	Files                files
+	Images               string   // archive
+	Kinds                []string // files
 }
 
 // start makes the box around a first process and waits until that says that all is ready.
@@ -110,7 +110,7 @@ func start(ctx context.Context, o Options, b built, held *os.File, p *progress) 
 	if err := errors.Join(s.write(o.Dir), makeCgroups(s.Cgroups, Nodes)); err != nil {
 		return err
 	}
-	config, err := json.Marshal(setting{Dir: o.Dir, Bin: b.bin, ControlBin: b.control, Cgroups: s.Cgroups, Images: b.images, Files: b.files})
+	config, err := json.Marshal(setting{Dir: o.Dir, Bin: b.bin, ControlBin: b.control, Cgroups: s.Cgroups, Images: b.images, Kinds: b.kinds})
 	if err != nil {
 		return err
 	}
@@ -147,7 +147,14 @@ func start(ctx context.Context, o Options, b built, held *os.File, p *progress) 
 	if err := s.write(o.Dir); err != nil {
 		return err
 	}
-	return awaitReady(ctx, o.Dir, reader, p)
+	if err := awaitReady(ctx, o.Dir, reader, p); err != nil {
+		return err
+	}
+	admin, err := Kubeconfig(o.Dir, kube.AdminUser, kube.AdminGroup)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(KubeconfigPath(o.Dir), admin, 0o600)
 }
 
 // firstProcess is the one that holds the box, in namespaces of its own.

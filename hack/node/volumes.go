@@ -3,7 +3,6 @@
 package node
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 
@@ -12,7 +11,7 @@ import (
 )
 
 // startVolumes runs what makes, mounts, grows, snapshots and removes volumes.
-func (b *box) startVolumes(context.Context) error {
+func (b *box) startVolumes() error {
 	config := filepath.Join(b.Dir, "control", "pki", "volumes.kubeconfig")
 	root, socket, self := filepath.Join(b.Dir, "volumes"), "/run/csi.sock", filepath.Join(b.Dir, "bin", "node")
 	if err := os.MkdirAll(root, 0o755); err != nil {

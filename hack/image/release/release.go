@@ -52,7 +52,7 @@ func Make(ctx context.Context, o Options) ([]Made, error) {
 	if err != nil {
 		return nil, err
 	}
-	version, err := chartVersion(o.Root)
+	version, err := Version(o.Root)
 	if err != nil {
 		return nil, err
 	}
@@ -122,8 +122,8 @@ func (p program) labels(c commit, version string) map[string]string {
 
 var appVersion = regexp.MustCompile(`(?m)^appVersion: "(.+)"$`)
 
-// chartVersion is what the chart of this checkout asks for unless told otherwise. A tag of git would not do: a clone need not have it.
-func chartVersion(root string) (string, error) {
+// Version is what the chart of this checkout asks for unless told otherwise. A tag of git would not do: a clone need not have it.
+func Version(root string) (string, error) {
 	path := filepath.Join(root, "charts", "broletto", "Chart.yaml")
 	content, err := os.ReadFile(path)
 	if err != nil {

@@ -162,7 +162,7 @@ func checkConfig(t *testing.T, clone string, img v1.Image) {
 	if !config.Created.Equal(c.time) {
 		t.Errorf("created %s, want %s, the time of the commit", config.Created, c.time)
 	}
-	version, err := chartVersion(clone)
+	version, err := Version(clone)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,6 @@ import (
 
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/broletto/broletto/hack/kube"
 	"github.com/broletto/broletto/hack/node"
 	"github.com/broletto/broletto/hack/node/csi"
 	"github.com/broletto/broletto/hack/node/policy"
@@ -119,14 +118,7 @@ func up(ctx context.Context, v verb) (err error) {
 	if err := node.Up(ctx, v.Options); err != nil && !errors.Is(err, node.ErrRunning) {
 		return err
 	}
-	config, err := node.Kubeconfig(v.Dir, kube.AdminUser, kube.AdminGroup)
-	if err != nil {
-		return err
-	}
 	path := node.KubeconfigPath(v.Dir)
-	if err := os.WriteFile(path, config, 0o600); err != nil {
-		return err
-	}
 	shell, err := node.Shell(v.Dir)
 	if err != nil {
 		return err
