@@ -14,6 +14,7 @@ import (
 
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/operator/condition"
+	"github.com/broletto/broletto/operator/probe"
 	"github.com/broletto/broletto/test/cluster"
 	"github.com/broletto/broletto/test/stage"
 )
@@ -90,7 +91,7 @@ func (h *hammer) try(ctx context.Context, t *testing.T, targets []string) {
 			return // who may is deleted as well
 		}
 		for _, r := range results {
-			through := r.Reached() || r.Outcome == "refused" // also a refusal is an answer
+			through := r.Reached() || r.Outcome == probe.Refused // also a refusal is an answer
 			if through == h.may {
 				h.tries.Add(1)
 			}

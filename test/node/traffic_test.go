@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/broletto/broletto/operator/probe"
 	"github.com/broletto/broletto/test/cluster"
 	"github.com/broletto/broletto/test/node/pods"
 )
@@ -194,10 +195,10 @@ func (p path) verdict(t *testing.T, target string, found map[asked]pods.Result) 
 	}
 	r := found[asked{p.from, target}]
 	if !r.Reached() {
-		if r.Outcome == "timeout" {
+		if r.Outcome == probe.Timeout {
 			return "closed" // dropped on the way
 		}
-		return r.Outcome
+		return string(r.Outcome)
 	}
 	if p.answers != "" && r.AnsweredBy != p.answers {
 		t.Errorf("%s: %q answered at %s, not %q", p.relation, r.AnsweredBy, target, p.answers)

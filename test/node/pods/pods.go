@@ -16,6 +16,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/remotecommand"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/broletto/broletto/operator/probe"
 )
 
 // patience bounds one command in a pod.
@@ -44,16 +46,10 @@ func Exec(ctx context.Context, cfg *rest.Config, pod client.ObjectKey, command .
 }
 
 // Result is what a pod found out about a target.
-type Result struct {
-	Target     string `json:"target"`
-	Open       bool   `json:"open"`
-	Outcome    string `json:"outcome"`
-	AnsweredBy string `json:"answeredBy"`
-	Error      string `json:"error"`
-}
+type Result struct{ probe.Result }
 
 // Reached tells whether packets passed both ways, whoever answered.
-func (r Result) Reached() bool { return r.Open || r.Outcome == "connected" }
+func (r Result) Reached() bool { return r.Open || r.Outcome == probe.Connected }
 
 // Try asks a pod of the operator's image what it reaches. Options come before the targets, such as "--until=open".
 func Try(ctx context.Context, cfg *rest.Config, pod client.ObjectKey, arguments ...string) ([]Result, error) {
