@@ -50,7 +50,7 @@ func Start(ctx context.Context, o kube.Options) (*Cluster, error) {
 	}
 	c := &Cluster{plane}
 	if err := c.guarded(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("waiting for the admission policies: %w", err), c.Stop())
+		return nil, errors.Join(err, c.Stop())
 	}
 	return c, nil
 }
@@ -65,10 +65,7 @@ func Attach(ctx context.Context, dir, server string) (*Cluster, error) {
 	if err := c.install(ctx); err != nil {
 		return nil, err
 	}
-	if err := c.guarded(ctx); err != nil {
-		return nil, fmt.Errorf("waiting for the admission policies: %w", err)
-	}
-	return c, nil
+	return c, c.guarded(ctx)
 }
 
 // Config acts as a user with a certificate of the cluster, without a limit of requests.
@@ -163,7 +160,10 @@ func (c *Cluster) guarded(ctx context.Context) error {
 		last = judged(ctx, admin)
 		return last == nil, nil
 	})
-	return errors.Join(err, last)
+	if err != nil {
+		return fmt.Errorf("waiting for the admission policies: %w", errors.Join(err, last))
+	}
+	return nil
 }
 
 // judged tries what the policies refuse and complete, without effect.
