@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// TestPause makes it the first process of a namespace, leaves it an orphan, and tells it to end.
+// TestPause makes it the first process of a namespace, leaves it an orphan that then dies, and tells it to end.
 func TestPause(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root makes a namespace of processes")
@@ -30,11 +30,15 @@ func TestPause(t *testing.T) {
 		t.Fatal(err)
 	}
 	pid := strconv.Itoa(pause.Process.Pid)
-	if out, err := exec.CommandContext(ctx, "nsenter", "-p", "-t", pid, "sh", "-c", "sleep 0.5 &").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, "nsenter", "-p", "-t", pid, "sh", "-c", "sleep 60 >/dev/null 2>&1 &").CombinedOutput(); err != nil {
 		t.Fatalf("leaving an orphan: %v: %s", err, out)
 	}
-	if children(t, pid) == "" {
-		t.Error("pause was given no orphan")
+	orphan, err := strconv.Atoi(children(t, pid))
+	if err != nil {
+		t.Fatalf("pause was given no orphan: %v", err)
+	}
+	if err := syscall.Kill(orphan, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
 	}
 	for children(t, pid) != "" && ctx.Err() == nil {
 		time.Sleep(20 * time.Millisecond)
