@@ -28,8 +28,29 @@ const (
 	LabelAnyRegistry = "broletto.dev/any-registry"
 	// LabelPullAlways is "true" on a managed namespace whose consortium has every pod ask the registry for its images.
 	LabelPullAlways = "broletto.dev/pull-always"
+	// LabelUse says what a Secret of a home namespace is for; what names a Secret takes only one that says so: "stack-variables" of
+	// spec.variablesFrom, "source-credentials" of a Stack's source. Its owner writes it.
+	LabelUse = "broletto.dev/use"
+	// LabelRun holds the UID of the StackRun that a Job and its pod work for. Only the operator writes it, on Jobs.
+	LabelRun = "broletto.dev/run"
+	// LabelStack holds the name of the Stack, on its StackRuns and on their Jobs and pods.
+	LabelStack = "broletto.dev/stack"
 	// LabelAnyNode is "true" on a managed namespace whose tenant names no pools of nodes: its pods may run on any.
 	LabelAnyNode = "broletto.dev/any-node"
+)
+
+// Annotations by which people ask a Stack for something; any new value is a new question.
+const (
+	// AnnotationReplan asks for a new plan.
+	AnnotationReplan = "broletto.dev/replan"
+	// AnnotationUnlock holds the name of the StackRun whose lock is to be broken: its pod is ended first.
+	AnnotationUnlock = "broletto.dev/unlock"
+)
+
+// What a Secret may be for, in LabelUse.
+const (
+	UseStackVariables    = "stack-variables"
+	UseSourceCredentials = "source-credentials"
 )
 
 // Annotations on a managed namespace: what its tenant may use there. The admission policies in config/policies read them, and only

@@ -19,6 +19,10 @@ var (
 			&Consortium{}, &ConsortiumList{},
 			&Tenant{}, &TenantList{},
 			&Workspace{}, &WorkspaceList{},
+			&Stack{}, &StackList{},
+			&StackRun{}, &StackRunList{},
+			&ServiceOffering{}, &ServiceOfferingList{},
+			&ServiceInstance{}, &ServiceInstanceList{},
 		)
 		metav1.AddToGroupVersion(scheme, GroupVersion)
 		return nil

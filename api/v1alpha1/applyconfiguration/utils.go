@@ -38,20 +38,80 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ConsortiumStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Defaults"):
 		return &apiv1alpha1.DefaultsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Demand"):
+		return &apiv1alpha1.DemandApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Drift"):
+		return &apiv1alpha1.DriftApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Egress"):
 		return &apiv1alpha1.EgressApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("GitSource"):
+		return &apiv1alpha1.GitSourceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("JointEntity"):
 		return &apiv1alpha1.JointEntityApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Limits"):
 		return &apiv1alpha1.LimitsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Membership"):
 		return &apiv1alpha1.MembershipApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("OCISource"):
+		return &apiv1alpha1.OCISourceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("OfferedStack"):
+		return &apiv1alpha1.OfferedStackApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("OutputsTarget"):
+		return &apiv1alpha1.OutputsTargetApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ParameterRule"):
+		return &apiv1alpha1.ParameterRuleApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Peer"):
 		return &apiv1alpha1.PeerApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PlannedChange"):
+		return &apiv1alpha1.PlannedChangeApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PlanSummary"):
+		return &apiv1alpha1.PlanSummaryApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Population"):
 		return &apiv1alpha1.PopulationApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Price"):
+		return &apiv1alpha1.PriceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Procurement"):
+		return &apiv1alpha1.ProcurementApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Provisions"):
+		return &apiv1alpha1.ProvisionsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RunFailure"):
+		return &apiv1alpha1.RunFailureApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ServiceInstance"):
+		return &apiv1alpha1.ServiceInstanceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ServiceInstanceSpec"):
+		return &apiv1alpha1.ServiceInstanceSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ServiceInstanceStatus"):
+		return &apiv1alpha1.ServiceInstanceStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ServiceOffering"):
+		return &apiv1alpha1.ServiceOfferingApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ServiceOfferingSpec"):
+		return &apiv1alpha1.ServiceOfferingSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ServiceOfferingStatus"):
+		return &apiv1alpha1.ServiceOfferingStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Sponsor"):
 		return &apiv1alpha1.SponsorApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Stack"):
+		return &apiv1alpha1.StackApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("StackApplied"):
+		return &apiv1alpha1.StackAppliedApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("StackDrift"):
+		return &apiv1alpha1.StackDriftApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("StackLock"):
+		return &apiv1alpha1.StackLockApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("StackPlan"):
+		return &apiv1alpha1.StackPlanApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("StackRun"):
+		return &apiv1alpha1.StackRunApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("StackRunSpec"):
+		return &apiv1alpha1.StackRunSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("StackRunStatus"):
+		return &apiv1alpha1.StackRunStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("StackSource"):
+		return &apiv1alpha1.StackSourceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("StackSpec"):
+		return &apiv1alpha1.StackSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("StackStatus"):
+		return &apiv1alpha1.StackStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("StorageClass"):
 		return &apiv1alpha1.StorageClassApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Subject"):
@@ -62,6 +122,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.TenantSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TenantStatus"):
 		return &apiv1alpha1.TenantStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Upgrade"):
+		return &apiv1alpha1.UpgradeApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("VariablesSource"):
+		return &apiv1alpha1.VariablesSourceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Volume"):
 		return &apiv1alpha1.VolumeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Workspace"):

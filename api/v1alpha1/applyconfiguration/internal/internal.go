@@ -118,6 +118,8 @@ var schemaYAML = typed.YAMLObject(`types:
   scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.ApprovalState
   scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.Audience
+  scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.Budget
   map:
     fields:
@@ -145,6 +147,8 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.broletto.broletto.api.v1alpha1.Date
 - name: com.github.broletto.broletto.api.v1alpha1.CIDR
+  scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.Channel
   scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.Codes
   map:
@@ -271,6 +275,8 @@ var schemaYAML = typed.YAMLObject(`types:
   scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.Date
   scalar: untyped
+- name: com.github.broletto.broletto.api.v1alpha1.Decimal
+  scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.Defaults
   map:
     fields:
@@ -278,6 +284,38 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.broletto.broletto.api.v1alpha1.WorkspaceDefaults
 - name: com.github.broletto.broletto.api.v1alpha1.DeletionPolicy
+  scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.Demand
+  map:
+    fields:
+    - name: instances
+      type:
+        scalar: numeric
+    - name: outdated
+      type:
+        scalar: numeric
+    - name: provisioned
+      type:
+        scalar: numeric
+    - name: quantity
+      type:
+        scalar: numeric
+    - name: tenants
+      type:
+        scalar: numeric
+- name: com.github.broletto.broletto.api.v1alpha1.Digest
+  scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.Drift
+  map:
+    fields:
+    - name: action
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.DriftAction
+      default: Report
+    - name: everyHours
+      type:
+        scalar: numeric
+- name: com.github.broletto.broletto.api.v1alpha1.DriftAction
   scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.Egress
   map:
@@ -295,10 +333,29 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
       default: TCP
+- name: com.github.broletto.broletto.api.v1alpha1.EngineName
+  scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.Environment
   scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.Exposure
   scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.FailureClass
+  scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.GitSource
+  map:
+    fields:
+    - name: path
+      type:
+        scalar: string
+    - name: revision
+      type:
+        scalar: string
+    - name: secret
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.SecretName
+    - name: url
+      type:
+        scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.Hostname
   scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.JointEntity
@@ -346,6 +403,70 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: exit
       type:
         namedType: com.github.broletto.broletto.api.v1alpha1.Date
+- name: com.github.broletto.broletto.api.v1alpha1.OCISource
+  map:
+    fields:
+    - name: path
+      type:
+        scalar: string
+    - name: reference
+      type:
+        scalar: string
+    - name: secret
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.SecretName
+- name: com.github.broletto.broletto.api.v1alpha1.OfferedStack
+  map:
+    fields:
+    - name: engine
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.EngineName
+    - name: source
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.StackSource
+- name: com.github.broletto.broletto.api.v1alpha1.OfferingName
+  scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.Operation
+  scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.OutputsTarget
+  map:
+    fields:
+    - name: secret
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.SecretName
+- name: com.github.broletto.broletto.api.v1alpha1.ParameterRule
+  map:
+    fields:
+    - name: enum
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: maxLength
+      type:
+        scalar: numeric
+    - name: maximum
+      type:
+        scalar: string
+    - name: minLength
+      type:
+        scalar: numeric
+    - name: minimum
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+    - name: pattern
+      type:
+        scalar: string
+    - name: required
+      type:
+        scalar: boolean
+    - name: type
+      type:
+        scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.Peer
   map:
     fields:
@@ -355,6 +476,45 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: workspace
       type:
         namedType: com.github.broletto.broletto.api.v1alpha1.WorkspaceName
+- name: com.github.broletto.broletto.api.v1alpha1.PlanSummary
+  map:
+    fields:
+    - name: adds
+      type:
+        scalar: numeric
+    - name: changes
+      type:
+        scalar: numeric
+    - name: destroys
+      type:
+        scalar: numeric
+    - name: digest
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Digest
+    - name: outputs
+      type:
+        scalar: numeric
+    - name: replaced
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.ResourceAddress
+          elementRelationship: atomic
+    - name: resources
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.PlannedChange
+          elementRelationship: atomic
+- name: com.github.broletto.broletto.api.v1alpha1.PlannedChange
+  map:
+    fields:
+    - name: action
+      type:
+        scalar: string
+    - name: address
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.ResourceAddress
 - name: com.github.broletto.broletto.api.v1alpha1.PodSecurity
   scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.Population
@@ -372,10 +532,233 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: value
       type:
         scalar: numeric
+- name: com.github.broletto.broletto.api.v1alpha1.Presence
+  scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.Price
+  map:
+    fields:
+    - name: from
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Date
+    - name: price
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Decimal
+    - name: unit
+      type:
+        scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.Procurement
+  map:
+    fields:
+    - name: authority
+      type:
+        scalar: string
+    - name: awardedOn
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Date
+    - name: state
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.ProcurementState
+    - name: tender
+      type:
+        scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.ProcurementState
+  scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.Provisions
+  map:
+    fields:
+    - name: manifests
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON
+          elementRelationship: atomic
+    - name: stack
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.OfferedStack
 - name: com.github.broletto.broletto.api.v1alpha1.Quota
   map:
     elementType:
       namedType: com.github.broletto.broletto.api.v1alpha1.Amount
+- name: com.github.broletto.broletto.api.v1alpha1.ResourceAddress
+  scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.RunFailure
+  map:
+    fields:
+    - name: class
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.FailureClass
+    - name: message
+      type:
+        scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.RunPhase
+  scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.SecretName
+  scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.ServiceInstance
+  map:
+    fields:
+    - name: apiVersion
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: metadata
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+    - name: spec
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.ServiceInstanceSpec
+    - name: status
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.ServiceInstanceStatus
+      default:
+        observedGeneration: -1
+- name: com.github.broletto.broletto.api.v1alpha1.ServiceInstanceSpec
+  map:
+    fields:
+    - name: offering
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.OfferingName
+    - name: parameters
+      type:
+        map:
+          elementType:
+            namedType: io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON
+    - name: quantity
+      type:
+        scalar: numeric
+      default: 1
+    - name: version
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Version
+    - name: workspace
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.WorkspaceName
+- name: com.github.broletto.broletto.api.v1alpha1.ServiceInstanceStatus
+  map:
+    fields:
+    - name: conditions
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Condition
+          elementRelationship: associative
+          keys:
+          - type
+    - name: objects
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: observedGeneration
+      type:
+        scalar: numeric
+    - name: stack
+      type:
+        scalar: string
+    - name: upgrade
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Upgrade
+    - name: version
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Version
+- name: com.github.broletto.broletto.api.v1alpha1.ServiceOffering
+  map:
+    fields:
+    - name: apiVersion
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: metadata
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+    - name: spec
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.ServiceOfferingSpec
+    - name: status
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.ServiceOfferingStatus
+      default:
+        observedGeneration: -1
+- name: com.github.broletto.broletto.api.v1alpha1.ServiceOfferingSpec
+  map:
+    fields:
+    - name: audience
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.Audience
+          elementRelationship: associative
+    - name: channels
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.Channel
+          elementRelationship: associative
+    - name: consortium
+      type:
+        scalar: string
+    - name: dataClasses
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.DataClass
+          elementRelationship: associative
+      default:
+      - Ordinary
+    - name: displayName
+      type:
+        scalar: string
+    - name: parameters
+      type:
+        namedType: io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON
+    - name: prices
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.Price
+          elementRelationship: associative
+          keys:
+          - unit
+          - from
+    - name: procurement
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Procurement
+    - name: provisions
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Provisions
+    - name: version
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Version
+- name: com.github.broletto.broletto.api.v1alpha1.ServiceOfferingStatus
+  map:
+    fields:
+    - name: conditions
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Condition
+          elementRelationship: associative
+          keys:
+          - type
+    - name: demand
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Demand
+    - name: observedGeneration
+      type:
+        scalar: numeric
+    - name: rules
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.ParameterRule
+          elementRelationship: atomic
+- name: com.github.broletto.broletto.api.v1alpha1.SourceText
+  scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.Sponsor
   map:
     fields:
@@ -386,6 +769,329 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: tenant
       type:
         namedType: com.github.broletto.broletto.api.v1alpha1.TenantName
+- name: com.github.broletto.broletto.api.v1alpha1.Stack
+  map:
+    fields:
+    - name: apiVersion
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: metadata
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+    - name: spec
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.StackSpec
+    - name: status
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.StackStatus
+      default:
+        observedGeneration: -1
+- name: com.github.broletto.broletto.api.v1alpha1.StackApplied
+  map:
+    fields:
+    - name: at
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: digest
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Digest
+    - name: inputs
+      type:
+        scalar: string
+    - name: revision
+      type:
+        scalar: string
+    - name: run
+      type:
+        scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.StackApproval
+  scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.StackDeletion
+  scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.StackDrift
+  map:
+    fields:
+    - name: adds
+      type:
+        scalar: numeric
+    - name: changes
+      type:
+        scalar: numeric
+    - name: destroys
+      type:
+        scalar: numeric
+    - name: digest
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Digest
+    - name: lookedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: outputs
+      type:
+        scalar: numeric
+    - name: replaced
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.ResourceAddress
+          elementRelationship: atomic
+    - name: resources
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.PlannedChange
+          elementRelationship: atomic
+    - name: since
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: com.github.broletto.broletto.api.v1alpha1.StackLock
+  map:
+    fields:
+    - name: beat
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: pod
+      type:
+        scalar: string
+    - name: run
+      type:
+        scalar: string
+    - name: since
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: com.github.broletto.broletto.api.v1alpha1.StackPlan
+  map:
+    fields:
+    - name: adds
+      type:
+        scalar: numeric
+    - name: changes
+      type:
+        scalar: numeric
+    - name: destroys
+      type:
+        scalar: numeric
+    - name: digest
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Digest
+    - name: expiresAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: monthlyCost
+      type:
+        scalar: string
+    - name: outputs
+      type:
+        scalar: numeric
+    - name: replaced
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.ResourceAddress
+          elementRelationship: atomic
+    - name: resources
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.PlannedChange
+          elementRelationship: atomic
+    - name: revision
+      type:
+        scalar: string
+    - name: run
+      type:
+        scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.StackRun
+  map:
+    fields:
+    - name: apiVersion
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: metadata
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+    - name: spec
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.StackRunSpec
+    - name: status
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.StackRunStatus
+- name: com.github.broletto.broletto.api.v1alpha1.StackRunSpec
+  map:
+    fields:
+    - name: attempt
+      type:
+        scalar: numeric
+    - name: engine
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.EngineName
+    - name: inputs
+      type:
+        scalar: string
+    - name: operation
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Operation
+    - name: plan
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Digest
+    - name: planRun
+      type:
+        scalar: string
+    - name: stack
+      type:
+        scalar: string
+    - name: stackUID
+      type:
+        namedType: io.k8s.apimachinery.pkg.types.UID
+    - name: timeoutMinutes
+      type:
+        scalar: numeric
+    - name: workspace
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.WorkspaceName
+- name: com.github.broletto.broletto.api.v1alpha1.StackRunStatus
+  map:
+    fields:
+    - name: failure
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.RunFailure
+    - name: finishedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: job
+      type:
+        scalar: string
+    - name: jobUID
+      type:
+        namedType: io.k8s.apimachinery.pkg.types.UID
+    - name: phase
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.RunPhase
+    - name: plan
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.PlanSummary
+    - name: revision
+      type:
+        scalar: string
+    - name: serial
+      type:
+        scalar: numeric
+    - name: startedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: com.github.broletto.broletto.api.v1alpha1.StackSource
+  map:
+    fields:
+    - name: git
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.GitSource
+    - name: inline
+      type:
+        map:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.SourceText
+    - name: oci
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.OCISource
+- name: com.github.broletto.broletto.api.v1alpha1.StackSpec
+  map:
+    fields:
+    - name: approval
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.StackApproval
+      default: Manual
+    - name: approvedPlan
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Digest
+    - name: deletionPolicy
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.StackDeletion
+      default: Destroy
+    - name: drift
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Drift
+    - name: engine
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.EngineName
+    - name: maxDestroy
+      type:
+        scalar: numeric
+    - name: outputsTo
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.OutputsTarget
+    - name: protected
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.ResourceAddress
+          elementRelationship: associative
+    - name: source
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.StackSource
+    - name: timeoutMinutes
+      type:
+        scalar: numeric
+      default: 60
+    - name: variables
+      type:
+        map:
+          elementType:
+            namedType: io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON
+    - name: variablesFrom
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.VariablesSource
+          elementRelationship: associative
+          keys:
+          - secret
+    - name: workspace
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.WorkspaceName
+- name: com.github.broletto.broletto.api.v1alpha1.StackStatus
+  map:
+    fields:
+    - name: applied
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.StackApplied
+    - name: attempts
+      type:
+        scalar: numeric
+    - name: conditions
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Condition
+          elementRelationship: associative
+          keys:
+          - type
+    - name: drift
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.StackDrift
+    - name: executor
+      type:
+        scalar: string
+    - name: lock
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.StackLock
+    - name: observedGeneration
+      type:
+        scalar: numeric
+    - name: plan
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.StackPlan
+    - name: replanned
+      type:
+        scalar: string
+    - name: run
+      type:
+        scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.StorageClass
   map:
     fields:
@@ -567,6 +1273,30 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: observedGeneration
       type:
         scalar: numeric
+- name: com.github.broletto.broletto.api.v1alpha1.Upgrade
+  map:
+    fields:
+    - name: changes
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: version
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Version
+- name: com.github.broletto.broletto.api.v1alpha1.VariablesSource
+  map:
+    fields:
+    - name: presence
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Presence
+      default: Optional
+    - name: secret
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.SecretName
+- name: com.github.broletto.broletto.api.v1alpha1.Version
+  scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.Volume
   map:
     fields:
@@ -728,6 +1458,16 @@ var schemaYAML = typed.YAMLObject(`types:
   map:
     elementType:
       namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
+- name: io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON
+  scalar: untyped
+  list:
+    elementType:
+      namedType: __untyped_atomic_
+    elementRelationship: atomic
+  map:
+    elementType:
+      namedType: __untyped_deduced_
+    elementRelationship: separable
 - name: io.k8s.apimachinery.pkg.api.resource.Quantity
   scalar: untyped
   list:
