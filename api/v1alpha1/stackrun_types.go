@@ -110,6 +110,7 @@ type StackRunSpec struct {
 	// attempt counts the runs of a Stack.
 	// +required
 	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=2147483647
 	Attempt int32 `json:"attempt"`
 
 	// timeoutMinutes bounds it.
@@ -172,6 +173,7 @@ type StackRunStatus struct {
 	// serial is the state's after the run.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=9007199254740991
 	Serial int64 `json:"serial,omitempty"`
 }
 
