@@ -97,21 +97,21 @@ func TestReadFindsDrift(t *testing.T) {
 	data := map[string]string{"text": "ciao"}
 	cases := map[string]struct {
 		reason   string
-		drift    func(objects map[string]map[string]string)
+		drift    func(objects)
 		imported bool
 		want     map[string]string // nil: gone
 	}{
-		"none":       {reason: "a refresh changes nothing", drift: func(map[string]map[string]string) {}, want: data},
-		"value":      {reason: "kubectl edit", drift: func(o map[string]map[string]string) { o[id]["text"] = "boh" }, want: map[string]string{"text": "boh"}},
-		"more":       {reason: "the data is ours as a whole", drift: func(o map[string]map[string]string) { o[id]["new"] = "" }, want: map[string]string{"text": "ciao", "new": ""}},
-		"emptied":    {reason: "an object without data", drift: func(o map[string]map[string]string) { o[id] = nil }, want: map[string]string{}},
-		"deleted":    {reason: "the engine is told by an empty id", drift: func(o map[string]map[string]string) { delete(o, id) }},
-		"not stored": {reason: "an import knows the id only", drift: func(map[string]map[string]string) {}, imported: true, want: data},
+		"none":       {reason: "a refresh changes nothing", drift: func(objects) {}, want: data},
+		"value":      {reason: "kubectl edit", drift: func(o objects) { o[id]["text"] = "boh" }, want: map[string]string{"text": "boh"}},
+		"more":       {reason: "the data is ours as a whole", drift: func(o objects) { o[id]["new"] = "" }, want: map[string]string{"text": "ciao", "new": ""}},
+		"emptied":    {reason: "an object without data", drift: func(o objects) { o[id] = nil }, want: map[string]string{}},
+		"deleted":    {reason: "the engine is told by an empty id", drift: func(o objects) { delete(o, id) }},
+		"not stored": {reason: "an import knows the id only", drift: func(objects) {}, imported: true, want: data},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			engine, s := start(t)
-			s.meddle(func(o map[string]map[string]string) { o[id] = maps.Clone(data); c.drift(o) })
+			s.meddle(func(o objects) { o[id] = maps.Clone(data); c.drift(o) })
 			ask := provider.ReadRequest{ID: id, Urn: urn, Inputs: properties("", "motd", data), Properties: properties(ownNamespace, "motd", data)}
 			inputs := properties("", "motd", c.want)
 			if c.imported {
@@ -141,15 +141,26 @@ func TestReadFindsDrift(t *testing.T) {
 func TestAnotherNameIsAnotherObject(t *testing.T) {
 	engine, _ := start(t)
 	old := properties("roma", "motd", map[string]string{"text": "ciao"})
+	type kinds map[string]provider.DiffKind
+	ciao := map[string]string{"text": "ciao"}
 	cases := map[string]struct {
 		reason string
 		inputs property.Map
-		want   map[string]provider.DiffKind
+		want   kinds
 	}{
-		"same":      {reason: "a settled stack has no plan", inputs: old},
-		"data":      {reason: "in place", inputs: properties("roma", "motd", map[string]string{"text": "salve"}), want: map[string]provider.DiffKind{"data.text": provider.Update}},
-		"name":      {reason: "an object cannot be renamed", inputs: properties("roma", "news", map[string]string{"text": "ciao"}), want: map[string]provider.DiffKind{"name": provider.UpdateReplace}},
-		"namespace": {reason: "nor moved", inputs: properties("roma--x", "motd", map[string]string{"text": "ciao"}), want: map[string]provider.DiffKind{"namespace": provider.UpdateReplace}},
+		"same": {reason: "a settled stack has no plan", inputs: old},
+		"data": {
+			reason: "in place",
+			inputs: properties("roma", "motd", map[string]string{"text": "salve"}), want: kinds{"data.text": provider.Update},
+		},
+		"name": {
+			reason: "an object cannot be renamed",
+			inputs: properties("roma", "news", ciao), want: kinds{"name": provider.UpdateReplace},
+		},
+		"namespace": {
+			reason: "nor moved",
+			inputs: properties("roma--x", "motd", ciao), want: kinds{"namespace": provider.UpdateReplace},
+		},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -157,12 +168,12 @@ func TestAnotherNameIsAnotherObject(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			kinds := map[string]provider.DiffKind{}
+			found := kinds{}
 			for path, d := range got.DetailedDiff {
-				kinds[path] = d.Kind
+				found[path] = d.Kind
 			}
-			if !maps.Equal(kinds, c.want) || got.HasChanges != (len(c.want) > 0) {
-				t.Errorf("%s: changes %v: %v, want %v", c.reason, got.HasChanges, kinds, c.want)
+			if !maps.Equal(found, c.want) || got.HasChanges != (len(c.want) > 0) {
+				t.Errorf("%s: changes %v: %v, want %v", c.reason, got.HasChanges, found, c.want)
 			}
 		})
 	}
@@ -185,12 +196,32 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 			prepare: func(_ *testing.T, s *server) { s.objects[ownNamespace+"/motd"] = nil },
 			want:    []string{"config map " + ownNamespace + "/motd exists", "import"},
 		},
-		"no namespace":   {reason: "in the server's words", namespace: "nowhere", want: []string{`namespaces "nowhere" not found`}},
-		"no right":       {reason: "RBAC's words", prepare: func(_ *testing.T, s *server) { s.deny = true }, want: []string{"403", "is forbidden"}},
-		"token run out":  {reason: "of a suspended machine", prepare: func(t *testing.T, _ *server) { account(t, "token", "old") }, want: []string{"401"}},
-		"not in a pod":   {reason: "run by hand", prepare: func(t *testing.T, _ *server) { t.Setenv("KUBERNETES_SERVICE_HOST", "") }, want: []string{"KUBERNETES_SERVICE_HOST", "run in a pod"}},
-		"no account":     {reason: "a pod without token", prepare: func(t *testing.T, _ *server) { t.Setenv(accountVariable, t.TempDir()) }, want: []string{"namespace", accountVariable}},
-		"a CA of others": {reason: "never talk to a stranger", prepare: func(t *testing.T, _ *server) { account(t, "ca.crt", "none") }, want: []string{"no certificate in"}},
+		"no namespace": {reason: "in the server's words", namespace: "nowhere", want: []string{`namespaces "nowhere" not found`}},
+		"no right": {
+			reason:  "RBAC's words",
+			prepare: func(_ *testing.T, s *server) { s.deny = true },
+			want:    []string{"403", "is forbidden"},
+		},
+		"token run out": {
+			reason:  "of a suspended machine",
+			prepare: func(t *testing.T, _ *server) { account(t, "token", "old") },
+			want:    []string{"401"},
+		},
+		"not in a pod": {
+			reason:  "run by hand",
+			prepare: func(t *testing.T, _ *server) { t.Setenv("KUBERNETES_SERVICE_HOST", "") },
+			want:    []string{"KUBERNETES_SERVICE_HOST", "run in a pod"},
+		},
+		"no account": {
+			reason:  "a pod without token",
+			prepare: func(t *testing.T, _ *server) { t.Setenv(accountVariable, t.TempDir()) },
+			want:    []string{"namespace", accountVariable},
+		},
+		"a CA of others": {
+			reason:  "never talk to a stranger",
+			prepare: func(t *testing.T, _ *server) { account(t, "ca.crt", "none") },
+			want:    []string{"no certificate in"},
+		},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -19,11 +19,14 @@ const (
 	token        = "a-token"
 )
 
+// objects are the data of config maps, by namespace/name.
+type objects map[string]map[string]string
+
 // server is an API server with config maps, as far as this provider can tell.
 type server struct {
 	t       *testing.T
 	mu      sync.Mutex
-	objects map[string]map[string]string // data by namespace/name
+	objects objects
 	writes  int
 	deny    bool // answer everything as RBAC does
 }
@@ -31,7 +34,7 @@ type server struct {
 // startServer starts one, and makes the test's environment that of a pod beside it.
 func startServer(t *testing.T) *server {
 	t.Helper()
-	s := &server{t: t, objects: map[string]map[string]string{}}
+	s := &server{t: t, objects: objects{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /api/v1/namespaces/{namespace}/configmaps", s.create)
 	mux.HandleFunc("GET /api/v1/namespaces/{namespace}/configmaps/{name}", s.get)
@@ -77,7 +80,7 @@ func (s *server) has(id string) (map[string]string, bool) {
 }
 
 // meddle is what somebody else does.
-func (s *server) meddle(change func(objects map[string]map[string]string)) {
+func (s *server) meddle(change func(objects)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change(s.objects)
