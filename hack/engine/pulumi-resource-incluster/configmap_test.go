@@ -103,7 +103,7 @@ func TestReadFindsDrift(t *testing.T) {
 	}{
 		"none":       {reason: "a refresh changes nothing", drift: func(objects) {}, want: data},
 		"value":      {reason: "kubectl edit", drift: func(o objects) { o[id]["text"] = "boh" }, want: map[string]string{"text": "boh"}},
-		"more":       {reason: "the data is ours as a whole", drift: func(o objects) { o[id]["new"] = "" }, want: map[string]string{"text": "ciao", "new": ""}},
+		"more":       {reason: "the data is ours as a whole", drift: func(o objects) { o[id]["+"] = "" }, want: map[string]string{"text": "ciao", "+": ""}},
 		"emptied":    {reason: "an object without data", drift: func(o objects) { o[id] = nil }, want: map[string]string{}},
 		"deleted":    {reason: "the engine is told by an empty id", drift: func(o objects) { delete(o, id) }},
 		"not stored": {reason: "an import knows the id only", drift: func(objects) {}, imported: true, want: data},
