@@ -128,7 +128,7 @@ func (s *scope) check(context.Context) error {
 
 // restore puts the state in its place.
 func (s *scope) restore(ctx context.Context) error {
-	s.saver = &saver{broker: s.Broker, path: s.work.State, serial: s.order.Serial}
+	s.saver = &saver{broker: s.Broker, path: s.work.State, every: s.saveEvery, serial: s.order.Serial}
 	data, err := s.Broker.Get(ctx, run.PathState)
 	if errors.Is(err, ErrNone) {
 		return nil

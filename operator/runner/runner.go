@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,6 +51,8 @@ type Runner struct {
 	Reap func()
 	// Patience is how long state and report are tried to be delivered at the end. Default: enough for a broker that restarts.
 	Patience time.Duration
+
+	beatEvery, saveEvery time.Duration // as their constants say, but in tests
 }
 
 // What ends an engine before its time.
@@ -78,11 +81,11 @@ type scope struct {
 
 // Run claims the order, does it and reports. An error is a run without a report; how the run itself went stands in the report.
 func (r *Runner) Run(ctx context.Context) error {
-	s := &scope{Runner: r, redact: newRedactor()}
+	own := *r
+	s := &scope{Runner: &own, redact: newRedactor()}
 	s.log = newRedacting(s.redact, r.Log, logBound)
-	if s.Patience == 0 {
-		s.Patience = savePatience
-	}
+	s.Patience = cmp.Or(s.Patience, savePatience)
+	s.beatEvery, s.saveEvery = cmp.Or(s.beatEvery, run.BeatEvery), cmp.Or(s.saveEvery, saveEvery)
 	defer s.clean()
 	live, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
@@ -135,7 +138,7 @@ func (s *scope) do(ctx context.Context, stop context.CancelCauseFunc) error {
 
 // beat tells the broker that the runner lives, until it is quiet. Whom the broker does not know any more has lost the state to another.
 func (s *scope) beat(ctx context.Context, stop context.CancelCauseFunc) {
-	for pause(ctx, run.BeatEvery) == nil {
+	for pause(ctx, s.beatEvery) == nil {
 		b, err := s.Broker.Beat(ctx)
 		var refused *run.Problem
 		var passing *passing

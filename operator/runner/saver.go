@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/broletto/broletto/operator/run"
 )
@@ -18,6 +19,7 @@ import (
 type saver struct {
 	broker  *Client
 	path    string
+	every   time.Duration
 	serial  int64  // of saved
 	saved   []byte // what the broker has
 	pending []byte // what it was sent and has not answered for
@@ -28,7 +30,7 @@ type saver struct {
 
 // follow saves until ctx is done. When the broker refuses, the run has lost the state: its engine is interrupted.
 func (s *saver) follow(ctx context.Context, interrupt context.CancelCauseFunc) {
-	for pause(ctx, saveEvery) == nil {
+	for pause(ctx, s.every) == nil {
 		err := s.save(ctx)
 		var refused *run.Problem
 		if errors.As(err, &refused) && ctx.Err() == nil {
