@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -45,7 +46,7 @@ type broker struct {
 func newBroker(t testing.TB, o run.Order) *broker {
 	b := &broker{order: o, blobs: map[string][]byte{}, serial: o.Serial}
 	b.Server = httptest.NewUnstartedServer(b)
-	b.Config.ErrorLog = nil
+	b.Config.ErrorLog = log.New(io.Discard, "", 0)
 	b.StartTLS()
 	t.Cleanup(b.Close)
 	return b

@@ -192,6 +192,7 @@ type redacting struct {
 	r    *redactor
 	to   io.Writer
 	left int
+	full bool
 	held []byte
 }
 
@@ -203,7 +204,7 @@ func newRedacting(r *redactor, to io.Writer, bound int) *redacting {
 func (w *redacting) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.left <= 0 {
+	if w.full {
 		return len(p), nil
 	}
 	out, rest := w.r.scan(append(w.held, p...), false)
@@ -222,12 +223,11 @@ func (w *redacting) Flush() {
 }
 
 func (w *redacting) show(out []byte) {
-	if w.left <= 0 || len(out) == 0 {
+	if w.full || len(out) == 0 {
 		return
 	}
-	if len(out) > w.left {
+	if w.full = len(out) > w.left; w.full {
 		out = append(out[:w.left:w.left], "\n[the log is longer than the runner shows: the rest is left out]\n"...)
-		w.left = 0
 	} else {
 		w.left -= len(out)
 	}

@@ -2,9 +2,15 @@ package runner
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -299,11 +305,10 @@ func TestAStateThatIsRefusedInterrupts(t *testing.T) {
 			s.broker.with(func() { s.broker.serial = 7 }) // another runner was here
 		}
 	})
-	r := &run.Report{}
 	if err := s.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r = s.broker.report
+	r := s.broker.report
 	if r.Failure == nil || r.Failure.Class != v1alpha1.FailureOutOfDate || !strings.Contains(r.Failure.Message, "not saved") {
 		t.Errorf("%+v %+v", r, r.Failure)
 	}
@@ -356,14 +361,35 @@ func TestTheLockIsWaitedFor(t *testing.T) {
 }
 
 func TestTheBrokerIsKnownByItsCertificate(t *testing.T) {
-	s, other := newStage(t, order(v1alpha1.OperationPlan)), newStage(t, order(v1alpha1.OperationPlan))
-	_ = other
+	s := newStage(t, order(v1alpha1.OperationPlan))
 	if _, err := NewClient(s.broker.URL, "nothing", "token"); err == nil {
 		t.Error("a client without certificates")
 	}
 	if _, err := NewClient("http://broker", s.broker.ca(), "token"); err == nil {
 		t.Error("a client without TLS")
 	}
+	client, err := NewClient(s.broker.URL, anotherCA(t), s.Runner.Broker.token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := client.Order(ctx); err == nil || len(s.broker.calls) > 0 {
+		t.Errorf("a broker that nobody vouches for was told the token: %v", err)
+	}
+}
+
+func anotherCA(t *testing.T) string {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
 func TestTheEnvironmentOfTheCode(t *testing.T) {
