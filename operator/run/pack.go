@@ -106,63 +106,92 @@ func Unpack(r io.Reader, dir string, limits Limits) error {
 
 // Untar is [Unpack] without gzip.
 func Untar(r io.Reader, dir string, limits Limits) error {
+	tree, err := OpenTree(dir, limits)
+	if err != nil {
+		return err
+	}
+	return errors.Join(tree.Untar(r), tree.Close())
+}
+
+// Tree is a folder that files of a tenant are put into; nothing leaves it.
+type Tree struct {
+	root *os.Root
+	left budget
+}
+
+// OpenTree opens a folder that exists.
+func OpenTree(dir string, limits Limits) (*Tree, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return fmt.Errorf("opening the folder to unpack into: %w", err)
+		return nil, fmt.Errorf("opening the folder for the source: %w", err)
 	}
-	defer func() { _ = root.Close() }()
-	left := budget{limits}
+	return &Tree{root, budget{limits}}, nil
+}
+
+// Close ends it.
+func (t *Tree) Close() error { return t.root.Close() }
+
+// Untar adds what is in an archive; what was added before counts, too.
+func (t *Tree) Untar(r io.Reader) error {
 	// Whatever the headers say: no more than this is read. Headers and padding come on top of the bytes.
-	t := tar.NewReader(io.LimitReader(r, limits.Bytes+int64(limits.Files)*4096+1<<20))
+	archive := tar.NewReader(io.LimitReader(r, t.left.Bytes+int64(t.left.Files)*4096+1<<20))
 	for {
-		h, err := t.Next()
+		h, err := archive.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("reading the pack: %w", err)
 		}
-		if err := unpackOne(root, t, h, &left); err != nil {
+		if err := t.addEntry(h, archive); err != nil {
 			return err
 		}
 	}
 }
 
-func unpackOne(root *os.Root, t *tar.Reader, h *tar.Header, left *budget) error {
-	var m fs.FileMode
+func (t *Tree) addEntry(h *tar.Header, r io.Reader) error {
+	m := fs.ModeIrregular
 	switch h.Typeflag {
 	case tar.TypeXGlobalHeader: // git archive says there which commit it was
 		return nil
 	case tar.TypeReg:
-		m = mode(fs.FileMode(h.Mode & 0o777))
+		m = fs.FileMode(h.Mode & 0o777)
 	case tar.TypeDir:
 		m = fs.ModeDir
-	default:
-		m = fs.ModeIrregular
 	}
 	name := strings.TrimSuffix(strings.TrimPrefix(h.Name, "./"), "/")
 	if m.IsDir() && (name == "" || name == ".") {
 		return nil
 	}
-	if err := left.take(name, m, h.Size); err != nil {
+	return t.Add(name, m, h.Size, r)
+}
+
+// Add adds a file of so many bytes, or a folder. Of its mode counts what it is, and whether it can be run.
+func (t *Tree) Add(name string, m fs.FileMode, size int64, r io.Reader) error {
+	if err := t.left.take(name, m, size); err != nil {
 		return err
 	}
+	folder := name
+	if !m.IsDir() {
+		folder = path.Dir(name)
+	}
+	if err := t.root.MkdirAll(folder, 0o755); err != nil {
+		return fmt.Errorf("unpacking %q: %w", name, err)
+	}
 	if m.IsDir() {
-		return root.MkdirAll(name, 0o755)
+		return nil
 	}
-	if parent := path.Dir(name); parent != "." {
-		if err := root.MkdirAll(parent, 0o755); err != nil {
-			return fmt.Errorf("unpacking %q: %w", name, err)
-		}
-	}
-	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, m)
+	f, err := t.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode(m))
 	if errors.Is(err, fs.ErrExist) {
 		return &Hostile{name, "is there twice: a source has each file once"}
 	}
 	if err != nil {
 		return fmt.Errorf("unpacking %q: %w", name, err)
 	}
-	_, err = io.Copy(f, io.LimitReader(t, h.Size))
+	n, err := io.Copy(f, io.LimitReader(r, size))
+	if err == nil && n != size {
+		err = io.ErrUnexpectedEOF
+	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("unpacking %q: %w", name, err)
 	}
