@@ -154,16 +154,12 @@ func (e *Engine) furnish(w engine.Work) error {
 			return err
 		}
 	}
-	settings, err := json.Marshal(map[string]any{
-		"disable_checkpoint": true,
-		// Nothing but the mirror: no registry is asked, so this is also the list of what is allowed.
-		"provider_installation": map[string]any{"filesystem_mirror": map[string]any{"path": e.mirror}},
-	})
-	if err != nil {
-		return err
-	}
+	// Nothing but the mirror: no registry is asked, so this is also the list of what is allowed. In the engine's own language, as what it
+	// does not understand here it warns of and does without.
+	settings := fmt.Appendf(nil, "disable_checkpoint = true\nprovider_installation {\n  filesystem_mirror {\n    path = %q\n  }\n}\n", e.mirror)
 	inputs := []byte("{}")
 	if len(w.Inputs) > 0 {
+		var err error
 		if inputs, err = json.Marshal(w.Inputs); err != nil {
 			return fmt.Errorf("encoding the inputs: %w", err)
 		}
