@@ -1,9 +1,14 @@
 package terraform_test
 
 import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,7 +37,8 @@ resource "terraform_data" "first" { input = "here" }
 resource "terraform_data" "second" {
   input = terraform_data.first.output
   provisioner "local-exec" {
-    command = "touch begun; sleep 600"
+    # The one in the background heeds no signal, and nobody waits for it.
+    command = "(trap '' INT TERM; exec sleep 601) >/dev/null 2>&1 & touch begun; sleep 600"
   }
 }
 `
@@ -73,4 +79,39 @@ func TestTerraform(t *testing.T) {
 		t.Skip("no terraform is installed, and none may be built")
 	}
 	enginetest.Run(t, func(*testing.T) enginetest.Subject { return subject(binary) })
+}
+
+func TestOpenTofu(t *testing.T) {
+	binary := enginetest.Binary(t, "tofu")
+	enginetest.Run(t, func(*testing.T) enginetest.Subject { return subject(binary) })
+}
+
+// A provider that the mirror does not have is the author's trouble, and asked of nobody else.
+func TestMirrorIsAllThereIs(t *testing.T) {
+	dir := t.TempDir()
+	mirror, code := filepath.Join(dir, "mirror"), filepath.Join(dir, "code")
+	for _, d := range []string{mirror, code} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(code, "main.tf"), []byte(`resource "null_resource" "a" {}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e := terraform.New(enginetest.Binary(t, "tofu"), mirror)
+	// Whoever asked a registry would come by here.
+	asked := make(chan struct{}, 100)
+	registry := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked <- struct{}{} }))
+	defer registry.Close()
+	err := e.Prepare(t.Context(), engine.Work{
+		Code: code, Dir: filepath.Join(dir, "dir"), State: filepath.Join(dir, "state"), Log: io.Discard,
+		Env: map[string]string{"HTTPS_PROXY": registry.URL, "HTTP_PROXY": registry.URL},
+	})
+	var invalid *engine.Invalid
+	if !errors.As(err, &invalid) || !strings.Contains(err.Error(), "hashicorp/null") {
+		t.Errorf("error %v, want an Invalid that names the provider", err)
+	}
+	if len(asked) > 0 {
+		t.Error("a registry was asked")
+	}
 }
