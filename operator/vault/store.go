@@ -11,7 +11,7 @@ type Store interface {
 	// Read returns what was written whole, never a mixture of two writes, with its version; [ErrNotFound] when there is nothing.
 	Read(ctx context.Context, name string) (data []byte, version string, err error)
 	// Write replaces the version that was read, or makes what must not exist when version is empty; otherwise [ErrConflict], and nothing
-	// has changed. A Write that fails in another way has happened whole or not at all.
+	// has changed. The same bytes may keep their version. A Write that fails in another way has happened whole or not at all.
 	Write(ctx context.Context, name, version string, data []byte) (newVersion string, err error)
 	// Delete takes it away with what broken writes left; of nothing, it succeeds.
 	Delete(ctx context.Context, name string) error
