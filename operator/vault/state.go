@@ -60,6 +60,15 @@ func (v *Vault) State(ctx context.Context, s Stack) (data []byte, serial int64, 
 	return nil, 0, "", fmt.Errorf("the state of stack %s is named in the vault, and is not there (%v): restore it", s.UID, err)
 }
 
+// Serial is the current state's serial; 0 before the first one.
+func (v *Vault) Serial(ctx context.Context, s Stack) (int64, error) {
+	var h head
+	if _, err := v.getJSON(ctx, s, s.state(), &h); err != nil && !errors.Is(err, ErrNotFound) {
+		return 0, err
+	}
+	return h.current().Serial, nil
+}
+
 // PutState keeps a state after the current one: serial is that one's plus one, 1 for the first, and lineage is the same; otherwise [ErrStale].
 // The current state again, with the same serial, lineage and bytes, is harmless. The last five are kept.
 func (v *Vault) PutState(ctx context.Context, s Stack, serial int64, lineage string, data []byte) error {
