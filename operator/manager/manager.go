@@ -77,6 +77,12 @@ type Options struct {
 	ProbeAddress string
 	// PlatformGroup may do what the admission policies keep from everybody but the operator; empty: guard.PlatformGroup.
 	PlatformGroup string
+	// BrokerAddress serves runners of stacks over HTTPS; empty or "0" serves none.
+	BrokerAddress string
+	// BrokerURL is where runners find the broker; empty: at the address it listens on.
+	BrokerURL string
+	// Runs is what runs of stacks need; nil: New makes it where there is a BrokerAddress.
+	Runs *Runs
 	// Now is the clock; nil: the machine's.
 	Now func() time.Time
 }
@@ -90,6 +96,11 @@ func New(cfg *rest.Config, o Options) (ctrl.Manager, error) {
 	mgr, err := Connect(cfg, o)
 	if err != nil {
 		return nil, err
+	}
+	if o.Runs == nil {
+		if o.Runs, err = runs(mgr, o); err != nil {
+			return nil, err
+		}
 	}
 	return mgr, errors.Join(controllers(mgr, o), probes(mgr))
 }

@@ -76,6 +76,8 @@ func operatorCommand() *cobra.Command {
 	flags.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8443", "address that serves /metrics over HTTPS; 0 for none")
 	flags.StringVar(&o.CertDir, "metrics-cert-dir", "", "folder with tls.crt and tls.key of the metrics server; empty: self-signed")
 	flags.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8081", "address that serves /healthz and /readyz; 0 for none")
+	flags.StringVar(&o.BrokerAddress, "broker-bind-address", ":9443", "address that serves runners of stacks over HTTPS; 0 for none")
+	flags.StringVar(&o.BrokerURL, "broker-url", manager.BrokerURL, "where runners of stacks find the broker")
 	flags.StringVar(&o.PlatformGroup, "platform-group", guard.PlatformGroup, "group that may, in an emergency, write what only the operator writes")
 	flags.BoolVar(&verbose, "verbose", false, "log for people, in detail, instead of JSON for machines")
 	return command
