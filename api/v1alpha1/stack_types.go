@@ -374,6 +374,7 @@ type StackPlan struct {
 
 	// expiresAt is until when it may be approved.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	ExpiresAt *metav1.Time `json:"expiresAt,omitempty"`
 
 	// monthlyCost is what the change costs a month, where the prices of what it makes are known, for example "42.50 EUR".
@@ -405,6 +406,7 @@ type StackApplied struct {
 
 	// at is when.
 	// +required
+	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	At metav1.Time `json:"at"`
 }
 
@@ -414,10 +416,12 @@ type StackDrift struct {
 
 	// lookedAt is when.
 	// +required
+	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	LookedAt metav1.Time `json:"lookedAt"`
 
 	// since is when a look first found what is found now; absent when all is as it was applied.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	Since *metav1.Time `json:"since,omitempty"`
 }
 
@@ -435,10 +439,12 @@ type StackLock struct {
 
 	// since is when it took the lock.
 	// +required
+	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	Since metav1.Time `json:"since"`
 
 	// beat is when it was last heard of.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	Beat *metav1.Time `json:"beat,omitempty"`
 }
 

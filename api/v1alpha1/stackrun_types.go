@@ -151,10 +151,12 @@ type StackRunStatus struct {
 
 	// startedAt is when the Job was made.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	StartedAt *metav1.Time `json:"startedAt,omitempty"`
 
 	// finishedAt is when it was seen to have ended.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	FinishedAt *metav1.Time `json:"finishedAt,omitempty"`
 
 	// failure says why it failed.
