@@ -15,17 +15,8 @@ import (
 // BrokerURL is where runners find the broker unless they are told otherwise: the Service of that name.
 const BrokerURL = "https://broletto-broker.broletto-system.svc:9443"
 
-// Runs is what runs of stacks need of the operator's process.
-type Runs struct {
-	// Vault keeps what belongs to stacks.
-	Vault *vault.Vault
-	// URL and CA are how runners reach the broker, and by which certificates, as PEM, they know it.
-	URL string
-	CA  []byte
-}
-
 // runs sets the vault and the broker up; nil where no address is given. Here, and nowhere else, is decided where the vault is.
-func runs(mgr ctrl.Manager, o Options) (*Runs, error) {
+func runs(mgr ctrl.Manager, o Options) (*Stacks, error) {
 	if o.BrokerAddress == "" || o.BrokerAddress == "0" {
 		return nil, nil
 	}
@@ -44,5 +35,5 @@ func runs(mgr ctrl.Manager, o Options) (*Runs, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Runs{Vault: kept, URL: b.URL(), CA: b.CA()}, errors.Join(mgr.Add(b), metrics.Registry.Register(b.Collector()))
+	return &Stacks{Vault: kept, RunnerImage: o.RunnerImage, BrokerURL: b.URL(), BrokerCA: b.CA()}, errors.Join(mgr.Add(b), metrics.Registry.Register(b.Collector()))
 }
