@@ -21,7 +21,9 @@ import (
 	"github.com/broletto/broletto/api/v1alpha1"
 )
 
-// +kubebuilder:rbac:groups=broletto.dev,resources=serviceofferings,verbs=list;watch
+// To keep a policy that reads offerings, the operator has to be able to read one itself.
+//
+// +kubebuilder:rbac:groups=broletto.dev,resources=serviceofferings,verbs=get;list;watch
 // +kubebuilder:rbac:groups=broletto.dev,resources=serviceinstances,verbs=list;watch;update
 // +kubebuilder:rbac:groups=broletto.dev,resources=serviceofferings/status;serviceinstances/status,verbs=update
 // +kubebuilder:rbac:groups=broletto.dev,resources=stacks,verbs=list;watch;create;update;delete
@@ -43,8 +45,12 @@ func (r *Offerings) SetupWithManager(mgr ctrl.Manager) error {
 		}
 	}
 	demanded := handler.Funcs{
-		CreateFunc: func(_ context.Context, e event.CreateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) { enqueue(e.Object, q) },
-		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) { enqueue(e.Object, q) },
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			enqueue(e.Object, q)
+		},
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			enqueue(e.Object, q)
+		},
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 			before, isInstance := e.ObjectOld.(*v1alpha1.ServiceInstance)
 			after, isStill := e.ObjectNew.(*v1alpha1.ServiceInstance)
