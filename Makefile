@@ -7,7 +7,7 @@ ARGS ?=
 NODE_ARGS ?=
 
 # Every module of ours but the main one. Each has its own dependencies, so that none of them reaches the operator.
-MODULES := hack/chart hack/image hack/kube hack/node hack/node/coredns test/chart test/node
+MODULES := hack/chart hack/engine/pulumi-resource-incluster hack/image hack/kube hack/node hack/node/coredns test/chart test/node
 # The Go of images, to the patch: another one gives another digest. The go command downloads it where it is another one itself.
 IMAGE_GO := go1.26.8
 GO_BUILD := go build -trimpath -ldflags '-s -w'
@@ -33,6 +33,10 @@ node-down: ## End that cluster and leave nothing behind
 .PHONY: kubectl
 kubectl: ## Build kubectl into the cache and print its path
 	@echo "$$(go run -C hack/kube ./cmd/kube build kubectl)/kubectl"
+
+.PHONY: engines
+engines: ## Build what stacks are run with, tofu and pulumi and their providers, into the cache and print the folder
+	@go run -C hack/kube ./cmd/kube build-engines
 
 .PHONY: build
 build: ## Build the binary into bin/

@@ -99,6 +99,7 @@ type Provisions struct {
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:Type=object
 	Manifests []apiextensionsv1.JSON `json:"manifests,omitempty"`
 }
 

@@ -318,17 +318,20 @@ type PlanSummary struct {
 	// +optional
 	Digest Digest `json:"digest,omitempty"`
 
-	// adds, changes and destroys are numbers of resources; a replaced one is one of adds and one of destroys.
+	// adds is the number of resources that are made; a replaced one is one of adds and one of destroys.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100000
 	Adds int32 `json:"adds"`
 	// changes is the number of resources that are changed in place.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100000
 	Changes int32 `json:"changes"`
 	// destroys is the number of resources that go.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100000
 	Destroys int32 `json:"destroys"`
 
 	// replaced are the resources that are destroyed and made anew, at most 100.
@@ -346,6 +349,7 @@ type PlanSummary struct {
 	// outputs is the number of outputs that change.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100000
 	Outputs int32 `json:"outputs"`
 }
 
@@ -370,6 +374,7 @@ type StackPlan struct {
 
 	// expiresAt is until when it may be approved.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	ExpiresAt *metav1.Time `json:"expiresAt,omitempty"`
 
 	// monthlyCost is what the change costs a month, where the prices of what it makes are known, for example "42.50 EUR".
@@ -401,6 +406,7 @@ type StackApplied struct {
 
 	// at is when.
 	// +required
+	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	At metav1.Time `json:"at"`
 }
 
@@ -410,10 +416,12 @@ type StackDrift struct {
 
 	// lookedAt is when.
 	// +required
+	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	LookedAt metav1.Time `json:"lookedAt"`
 
 	// since is when a look first found what is found now; absent when all is as it was applied.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	Since *metav1.Time `json:"since,omitempty"`
 }
 
@@ -431,10 +439,12 @@ type StackLock struct {
 
 	// since is when it took the lock.
 	// +required
+	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	Since metav1.Time `json:"since"`
 
 	// beat is when it was last heard of.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	Beat *metav1.Time `json:"beat,omitempty"`
 }
 
@@ -449,6 +459,7 @@ type StackStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:XValidation:rule=`self.all(c, c.lastTransitionTime > timestamp('0001-01-01T00:00:00Z'))`,message="lastTransitionTime is a time as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
 	// executor says what runs the stack: Job, or LocalProcess, which is for development only.
@@ -480,6 +491,7 @@ type StackStatus struct {
 	// attempts is how often the same run failed in a row.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100000
 	Attempts int32 `json:"attempts,omitempty"`
 
 	// replanned is the value of the annotation broletto.dev/replan that was answered.

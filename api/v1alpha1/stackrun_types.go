@@ -110,6 +110,7 @@ type StackRunSpec struct {
 	// attempt counts the runs of a Stack.
 	// +required
 	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=2147483647
 	Attempt int32 `json:"attempt"`
 
 	// timeoutMinutes bounds it.
@@ -150,10 +151,12 @@ type StackRunStatus struct {
 
 	// startedAt is when the Job was made.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	StartedAt *metav1.Time `json:"startedAt,omitempty"`
 
 	// finishedAt is when it was seen to have ended.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	FinishedAt *metav1.Time `json:"finishedAt,omitempty"`
 
 	// failure says why it failed.
@@ -172,6 +175,7 @@ type StackRunStatus struct {
 	// serial is the state's after the run.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=9007199254740991
 	Serial int64 `json:"serial,omitempty"`
 }
 

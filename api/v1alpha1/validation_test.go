@@ -61,6 +61,8 @@ var kinds = map[string]kindOf{
 	"Consortium": {resource: "consortia", valid: "testdata/consortium.yaml", rows: consortiumRows},
 	"Tenant":     {resource: "tenants", valid: "testdata/tenant.yaml", rows: tenantRows},
 	"Workspace":  {resource: "workspaces", namespace: "default", valid: "testdata/workspace.yaml", rows: workspaceRows},
+	"Stack":      {resource: "stacks", namespace: "default", valid: "testdata/stack.yaml", rows: stackRows},
+	"StackRun":   {resource: "stackruns", namespace: "default", valid: "testdata/stackrun.yaml", rows: stackRunRows},
 }
 
 func TestValidation(t *testing.T) {

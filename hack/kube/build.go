@@ -43,7 +43,7 @@ func BuildNode(ctx context.Context, progress io.Writer) (dir string, err error) 
 			names = append(names, p.name)
 		}
 	}
-	return newBuilder(root, nodeModules, newProgress(progress)).all(ctx, names)
+	return newBuilder(filepath.Join(root, "kube"), nodeModules, newProgress(progress)).all(ctx, names)
 }
 
 func build(ctx context.Context, p *progress, names []string) (string, error) {
@@ -54,7 +54,7 @@ func build(ctx context.Context, p *progress, names []string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	b := newBuilder(root, modules, p)
+	b := newBuilder(filepath.Join(root, "kube"), modules, p)
 	if assets := os.Getenv(assetsVariable); assets != "" {
 		return b.fromAssets(ctx, assets, names)
 	}
@@ -75,10 +75,11 @@ func cacheRoot() (string, error) {
 
 // builder fills one cache. Tests give it a tiny module.
 type builder struct {
-	root      string
+	root      string // each set of modules has a folder of its own in it
 	modules   []module
 	progress  *progress
 	heartbeat time.Duration
+	ready     func(m module, p program) error // unless nil, called for each program as soon as it is there
 }
 
 func newBuilder(root string, modules []module, p *progress) builder {
@@ -87,7 +88,7 @@ func newBuilder(root string, modules []module, p *progress) builder {
 
 // dir is the folder of the binaries.
 func (b builder) dir() string {
-	return filepath.Join(b.root, "kube", key(b.modules))
+	return filepath.Join(b.root, key(b.modules))
 }
 
 // all builds what is missing of names.
@@ -97,7 +98,7 @@ func (b builder) all(ctx context.Context, names []string) (string, error) {
 		return "", &Error{Object: dir, Cause: err, WayOut: "set " + cacheVariable + " to a folder that you may write"}
 	}
 	var missing []string
-	var builds []func() error
+	var steps []func() error
 	var space uint64
 	for _, name := range names {
 		m, p, err := find(b.modules, name)
@@ -107,17 +108,19 @@ func (b builder) all(ctx context.Context, names []string) (string, error) {
 		if !exists(filepath.Join(dir, name)) {
 			space += p.space
 			missing = append(missing, name)
-			builds = append(builds, func() error { return b.one(ctx, m, p) })
+		}
+		steps = append(steps, func() error { return b.one(ctx, m, p) })
+		if b.ready != nil {
+			steps = append(steps, func() error { return b.ready(m, p) })
 		}
 	}
-	if len(missing) == 0 {
-		return dir, nil
+	if len(missing) > 0 {
+		if err := b.check(ctx, missing, space); err != nil {
+			return "", err
+		}
 	}
-	if err := b.check(ctx, missing, space); err != nil {
-		return "", err
-	}
-	for _, build := range builds {
-		if err := build(); err != nil {
+	for _, step := range steps {
+		if err := step(); err != nil {
 			return "", err
 		}
 	}
@@ -175,15 +178,17 @@ func (b builder) one(ctx context.Context, m module, p program) error {
 	return publish(binary, target)
 }
 
-// compile runs go build in work, a module of its own.
+// compile runs go build in work, a module of its own, or where the source of a module of ours is. The binary is in work.
 func (b builder) compile(ctx context.Context, m module, p program, work string) (string, error) {
-	if err := errors.Join(
+	binary := filepath.Join(work, p.name)
+	if m.source != "" {
+		work = m.source
+	} else if err := errors.Join(
 		os.WriteFile(filepath.Join(work, "go.mod"), m.mod, 0o644),
 		os.WriteFile(filepath.Join(work, "go.sum"), m.sum, 0o644),
 	); err != nil {
 		return "", err
 	}
-	binary := filepath.Join(work, p.name)
 	var output bytes.Buffer
 	cmd := exec.CommandContext(ctx, "go", append(m.arguments(), "-o", binary, p.pkg)...)
 	cmd.Dir, cmd.Env = work, buildEnvironment(work, m)
@@ -202,7 +207,7 @@ func (b builder) compile(ctx context.Context, m module, p program, work string) 
 
 // watch runs cmd and shows that something is happening.
 func (b builder) watch(cmd *exec.Cmd, m module, p program) error {
-	name, begun := p.name+" "+m.version(), time.Now()
+	name, begun := m.label(p), time.Now()
 	b.progress.say("building %s (about %s, once)", name, minutes(p.takes))
 	exited, err := spawn(cmd)
 	if err != nil {
@@ -253,7 +258,7 @@ func buildError(m module, p program, err error, output string) error {
 	if strings.Contains(output, "dial tcp") || strings.Contains(output, "proxyconnect") {
 		wayOut = "the modules are downloaded once, through GOPROXY: check the network; " + wayOut
 	}
-	return &Error{Object: "go build of " + p.name + " " + m.version(), Cause: err, WayOut: wayOut}
+	return &Error{Object: "go build of " + m.label(p), Cause: err, WayOut: wayOut}
 }
 
 // publish gives a finished binary its final name, once its bytes are on the disk: after a power cut there is

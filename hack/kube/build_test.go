@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -232,6 +233,8 @@ func TestKeyNamesWhatShapesTheBinaries(t *testing.T) {
 		"go.sum":  func(m *module) { m.sum = append([]byte("\n"), m.sum...) },
 		"flags":   func(m *module) { m.stamp = "example.com/version." },
 		"program": func(m *module) { m.programs = []program{{name: "other"}} },
+		"setting": func(m *module) { m.set = "example.com/version.dev=no" },
+		"source":  func(m *module) { m.digest = "other" },
 	}
 	for name, change := range changes {
 		changed := append([]module(nil), modules...)
@@ -243,7 +246,7 @@ func TestKeyNamesWhatShapesTheBinaries(t *testing.T) {
 }
 
 func TestVersionsComeFromTheModuleFiles(t *testing.T) {
-	for _, m := range modules {
+	for _, m := range slices.Concat(modules, nodeModules, engineModules) {
 		if v := m.version(); v == "v0.0.0" || !bytes.Contains(m.sum, []byte(m.path+" "+v+" ")) {
 			t.Errorf("%s: version %s is not in its go.sum", m.path, v)
 		}
@@ -254,6 +257,10 @@ func TestVersionsComeFromTheModuleFiles(t *testing.T) {
 		if !strings.Contains(flags, want) {
 			t.Errorf("no %q in %s", want, flags)
 		}
+	}
+	flags = fmt.Sprint(engineModules[1].arguments())
+	if want := "version.Version=" + engineModules[1].version() + "]"; !strings.Contains(flags, want) {
+		t.Errorf("no %q in %s", want, flags)
 	}
 }
 

@@ -14,7 +14,8 @@
 //
 // # Where things are
 //
-// Binaries live in the user's cache folder under broletto/kube/<key>, where the key names everything that shapes them.
+// Binaries live in the user's cache folder under broletto/kube/<key>, where the key names everything that shapes them; those
+// of [BuildEngines], which run stacks, under broletto/engines/<key>.
 // BROLETTO_CACHE replaces the broletto folder; KUBEBUILDER_ASSETS names a folder whose binaries are used instead.
 //
 // Everything that a control plane writes is in [Options].Dir: keys and certificates in pki, etcd's data, one log per

@@ -25,8 +25,11 @@ type module struct {
 	path     string // the Go module that holds the programs
 	mod, sum []byte
 	stamp    string // variable prefix of the version stamp, empty when the program knows its version
+	set      string // another variable to set, as package.name=value; VERSION in it is the version
 	tags     string // build tags, with commas between them
 	cgo      bool   // whether the programs need a C compiler
+	source   string // folder of a module of ours, which is built where it is; empty for one that is downloaded
+	digest   string // of all the files in source
 	programs []program
 }
 
@@ -133,6 +136,14 @@ func (m module) version() string {
 	return "v0.0.0"
 }
 
+// label names a program to people, with its version unless it is ours.
+func (m module) label(p program) string {
+	if m.source != "" {
+		return p.name
+	}
+	return p.name + " " + m.version()
+}
+
 // arguments are the ones of go build, but for the output and the package.
 func (m module) arguments() []string {
 	ldflags := "-s -w"
@@ -141,6 +152,9 @@ func (m module) arguments() []string {
 		major, minor, _ := strings.Cut(minorOf(v), ".")
 		ldflags += fmt.Sprintf(" -X %[1]sgitVersion=%[2]s -X %[1]sgitMajor=%[3]s -X %[1]sgitMinor=%[4]s",
 			m.stamp, v, major, minor)
+	}
+	if m.set != "" {
+		ldflags += " -X " + strings.ReplaceAll(m.set, "VERSION", m.version())
 	}
 	arguments := []string{"build", "-trimpath", "-ldflags", ldflags}
 	if m.tags != "" {
@@ -186,6 +200,7 @@ func key(modules []module) string {
 		}
 		b.Write(m.mod)
 		b.Write(m.sum)
+		b.WriteString(m.digest)
 	}
 	sum := sha256.Sum256(b.Bytes())
 	return hex.EncodeToString(sum[:6])

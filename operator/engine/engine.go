@@ -6,6 +6,8 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+
+	"github.com/broletto/broletto/operator/run"
 )
 
 // Engine plans and applies the code in a folder. Each call runs the engine's own process, interrupts it when ctx is done, waits for its
@@ -56,18 +58,10 @@ type Plan struct {
 }
 
 // Change is what happens to one resource.
-type Change struct {
-	Address string
-	Type    string
-	// Actions are create, update, delete, in the order of execution; a replacement has delete and create. Reading alone is no change.
-	Actions []string
-	Values
-}
+type Change = run.Change
 
-// Values are a value before and after, as the engine tells them, secrets included: they enter a digest, and nothing else.
-type Values struct {
-	Before, After, Unknown json.RawMessage
-}
+// Values are a value before and after, secrets included.
+type Values = run.Values
 
 // Invalid says that code or inputs are wrong: nothing was touched, and only their author can help.
 type Invalid struct{ Err error }

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/broletto/broletto/operator/cli/doctor"
+	"github.com/broletto/broletto/operator/cli/stack"
 	"github.com/broletto/broletto/operator/demo"
 	"github.com/broletto/broletto/operator/guard"
 	"github.com/broletto/broletto/operator/manager"
@@ -40,6 +41,7 @@ func run() error {
 		SilenceUsage: true, SilenceErrors: true, Version: version(),
 	}
 	root.AddCommand(operatorCommand(), demoCommand(), doctor.Command(), probe.Command())
+	root.AddCommand(stack.Commands()...)
 	return root.ExecuteContext(ctx)
 }
 

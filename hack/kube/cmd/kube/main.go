@@ -17,6 +17,7 @@ import (
 const usage = `usage:
   kube build [binary ...]            build into the cache and print the folder; without names, what kube up needs
   kube build-node                    the same for what nodes run
+  kube build-engines                 the same for what stacks are run with
   kube up [--dir folder] [--port n]  run until interrupted; prints the path of the admin's kubeconfig
 `
 
@@ -34,33 +35,25 @@ func run(ctx context.Context, args []string) error {
 	if len(args) > 0 {
 		switch args[0] {
 		case "build":
-			return build(ctx, args[1:])
+			return show(kube.Build(ctx, os.Stderr, args[1:]...))
 		case "build-node":
-			return buildNode(ctx)
+			return show(kube.BuildNode(ctx, os.Stderr))
+		case "build-engines":
+			return show(kube.BuildEngines(ctx, os.Stderr))
 		case "up":
 			return up(ctx, args[1:])
 		}
 	}
 	fmt.Fprint(os.Stderr, usage)
-	return errors.New("build, build-node or up?")
+	return errors.New("build, build-node, build-engines or up?")
 }
 
-func build(ctx context.Context, names []string) error {
-	dir, err := kube.Build(ctx, os.Stderr, names...)
-	if err != nil {
-		return err
+// show prints the folder that a build made.
+func show(dir string, err error) error {
+	if err == nil {
+		fmt.Println(dir)
 	}
-	fmt.Println(dir)
-	return nil
-}
-
-func buildNode(ctx context.Context) error {
-	dir, err := kube.BuildNode(ctx, os.Stderr)
-	if err != nil {
-		return err
-	}
-	fmt.Println(dir)
-	return nil
+	return err
 }
 
 func up(ctx context.Context, args []string) (err error) {

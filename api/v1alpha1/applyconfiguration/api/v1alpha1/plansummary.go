@@ -13,7 +13,7 @@ import (
 type PlanSummaryApplyConfiguration struct {
 	// digest is what spec.approvedPlan approves: over every address, action and value of the plan and over its outputs, the same for the same plan.
 	Digest *apiv1alpha1.Digest `json:"digest,omitempty"`
-	// adds, changes and destroys are numbers of resources; a replaced one is one of adds and one of destroys.
+	// adds is the number of resources that are made; a replaced one is one of adds and one of destroys.
 	Adds *int32 `json:"adds,omitempty"`
 	// changes is the number of resources that are changed in place.
 	Changes *int32 `json:"changes,omitempty"`
