@@ -36,8 +36,9 @@ func newScene(t *testing.T, name string) scene {
 		Client: parts.Client, Live: parts.Manager.GetAPIReader(), Acting: acting, Events: parts.Events, Now: parts.Now,
 	}))
 	c, a := s.Consortium(), s.Tenant("a")
+	s.Ready(c, a)
 	w := s.Workspace(a, "sito")
-	s.Ready(c, a, w)
+	s.Ready(w)
 	return scene{s, a, w}
 }
 
@@ -114,3 +115,5 @@ func day(t *testing.T, text string) time.Time {
 	}
 	return at
 }
+
+func jsonInto(text []byte, into any) error { return json.Unmarshal(text, into) }
