@@ -20,8 +20,12 @@ const (
 	ReasonParametersRefused = "ParametersRefused"
 	// ReasonProvisioning surfaces while the stack or the manifests are being made.
 	ReasonProvisioning = "Provisioning"
-	// ReasonUpgradeWaits surfaces when the offering has a newer version and upgrades are Manual: spec.version takes it.
+	// ReasonUpgradeWaits surfaces when another version is offered and the instance is not at it: spec.version pins it, or others go first.
 	ReasonUpgradeWaits = "UpgradeWaits"
+	// ReasonUpgrading surfaces while the instance goes from one version of the offering to another.
+	ReasonUpgrading = "Upgrading"
+	// ReasonVersionNotOffered surfaces when a new instance pins a version that is not the offered one.
+	ReasonVersionNotOffered = "VersionNotOffered"
 	// ReasonDeviates surfaces when what was provisioned was changed by somebody else.
 	ReasonDeviates = "Deviates"
 	// ReasonObjectConflict surfaces when an object of the manifests exists already and is not the instance's.

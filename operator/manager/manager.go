@@ -233,6 +233,7 @@ func controllers(mgr ctrl.Manager, o Options) error {
 		(&tenant.Reconciler{Client: c, Apply: applier, Events: recorder, Now: o.Now, Namespace: o.Namespace}).SetupWithManager(mgr),
 		(&workspace.Reconciler{Client: c, Apply: applier, Events: recorder, Now: o.Now}).SetupWithManager(mgr),
 		stacks(mgr, c, recorder, o),
+		catalogue(mgr, c, recorder, o),
 		metrics.Registry.Register(keeper.Collector(mgr.GetCache())),
 		metrics.Registry.Register(isolation.Collector(mgr.GetCache(), standing(mgr, keeper), o.Now)),
 		metrics.Registry.Register(consortium.Collector(mgr.GetCache())),

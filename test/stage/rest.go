@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,16 +29,26 @@ func (s *Stage) Reconcile(o client.Object) (ctrl.Result, error) {
 		return s.consortia.Reconcile(ctx, request)
 	case *v1alpha1.Tenant:
 		return s.tenants.Reconcile(ctx, request)
-	default:
+	case *v1alpha1.Workspace:
 		return s.workspaces.Reconcile(ctx, request)
 	}
+	for _, j := range s.joined {
+		if reflect.TypeOf(j.kind) == reflect.TypeOf(o) {
+			return j.by.Reconcile(ctx, request)
+		}
+	}
+	return ctrl.Result{}, fmt.Errorf("no reconciler of %T has joined the stage", o)
 }
 
 // round looks at everything of this test once and returns what failed.
 func (s *Stage) round() error {
 	s.Helper()
 	var all []client.Object
-	for _, list := range []client.ObjectList{&v1alpha1.ConsortiumList{}, &v1alpha1.TenantList{}, &v1alpha1.WorkspaceList{}} {
+	lists := []client.ObjectList{&v1alpha1.ConsortiumList{}, &v1alpha1.TenantList{}, &v1alpha1.WorkspaceList{}}
+	for _, j := range s.joined {
+		lists = append(lists, j.list.DeepCopyObject().(client.ObjectList))
+	}
+	for _, list := range lists {
 		if err := s.operator.List(s.Context(), list); err != nil { // it waits for all that we wrote
 			s.Fatal(err)
 		}

@@ -52,6 +52,34 @@ type Stage struct {
 	now      *time.Time // the operator's clock
 
 	consortia, tenants, workspaces reconcile.Reconciler
+
+	mgr    ctrl.Manager
+	joined []joined
+}
+
+// joined is a kind beside those that every stage has.
+type joined struct {
+	kind client.Object
+	list client.ObjectList
+	by   reconcile.Reconciler
+}
+
+// Parts are what a reconciler is made of.
+type Parts struct {
+	Client  client.Client // the operator's, with its cache
+	Manager ctrl.Manager
+	Events  events.EventRecorder
+	Now     func() time.Time
+}
+
+// Parts are those of this stage's operator.
+func (s *Stage) Parts() Parts {
+	return Parts{Client: s.operator, Manager: s.mgr, Events: s.recorder, Now: func() time.Time { return *s.now }}
+}
+
+// Join adds a kind and its reconciler to those that are looked at in every round.
+func (s *Stage) Join(kind client.Object, list client.ObjectList, by reconcile.Reconciler) {
+	s.joined = append(s.joined, joined{kind, list, by})
 }
 
 var serial atomic.Int64
@@ -64,6 +92,7 @@ func New(t *testing.T, name string) *Stage {
 		recorder: events.NewFakeRecorder(100), now: new(time.Now()),
 	}
 	mgr := s.connect()
+	s.mgr = mgr
 	s.operator = client.WithFieldOwner(mgr.GetClient(), apply.FieldManager)
 	s.live = mgr.GetAPIReader()
 	applier := &apply.Applier{Client: s.operator, Live: mgr.GetAPIReader()}
