@@ -28,17 +28,23 @@ func main() {
 		<-c
 		fmt.Println("asked to end")
 	case "stay": // with a grandchild in a session of its own, and none of them ends when asked to
-		signal.Ignore(syscall.SIGTERM)
 		start("FAKE=parent")
-		select {}
+		stay()
 	case "parent":
-		signal.Ignore(syscall.SIGTERM)
 		start("FAKE=leaf")
-		select {}
+		stay()
 	case "leaf":
-		signal.Ignore(syscall.SIGTERM)
 		fmt.Println("leaf lives")
-		select {}
+		stay()
+	}
+}
+
+// stay waits for the end, whatever it is asked.
+func stay() {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGTERM)
+	for {
+		<-c
 	}
 }
 
