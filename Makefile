@@ -35,8 +35,9 @@ kubectl: ## Build kubectl into the cache and print its path
 	@echo "$$(go run -C hack/kube ./cmd/kube build kubectl)/kubectl"
 
 .PHONY: build
-build: ## Build the binary into bin/
+build: ## Build the binaries into bin/
 	@$(GO_BUILD) -o bin/broletto ./operator/cmd/broletto
+	@if [ -d operator/cmd/broletto-runner ]; then CGO_ENABLED=0 $(GO_BUILD) -o bin/broletto-runner ./operator/cmd/broletto-runner; fi
 
 .PHONY: image
 image: ## Make the image and its bill of materials in dist/ (ARGS="-arch amd64")

@@ -194,6 +194,14 @@ func (n *Node) path(names ...string) string {
 
 func (n *Node) jailed() bool { return canJail && os.Getuid() == 0 && !n.unjailed }
 
+// Jail says for people how far pods are kept from this machine.
+func (n *Node) Jail() string {
+	if n.jailed() {
+		return "jailed: namespaces, a root and a user of their own"
+	}
+	return "as your own user: start as root on Linux to have them jailed"
+}
+
 // wake has the loop look at everything soon.
 func (n *Node) wake() {
 	select {

@@ -2,6 +2,7 @@ package localnode
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/url"
@@ -14,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/retry"
 )
@@ -60,47 +62,30 @@ func (n *Node) leave(ctx context.Context) error {
 	return err
 }
 
-// tell writes the node's status.
+// tell writes what of the node's status is its own; the rest, and the taints, are the controllers'. So it is a patch.
 func (n *Node) tell(ctx context.Context, ready corev1.ConditionStatus, reason, message string) error {
-	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
-		node, err := n.client.CoreV1().Nodes().Get(ctx, Name, metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		node.Status.Capacity = corev1.ResourceList{
-			corev1.ResourceCPU:  *resource.NewQuantity(int64(runtime.NumCPU()), resource.DecimalSI),
-			corev1.ResourcePods: *resource.NewQuantity(int64(n.Slots), resource.DecimalSI),
-		}
-		node.Status.Allocatable = node.Status.Capacity
-		node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: loopback}}
-		node.Status.DaemonEndpoints.KubeletEndpoint.Port = n.servingPort()
-		node.Status.NodeInfo.OperatingSystem, node.Status.NodeInfo.Architecture = runtime.GOOS, runtime.GOARCH
-		node.Status.Conditions = withReady(node.Status.Conditions, ready, reason, message)
-		_, err = n.client.CoreV1().Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{})
+	now := metav1.Now()
+	capacity := corev1.ResourceList{
+		corev1.ResourceCPU:  *resource.NewQuantity(int64(runtime.NumCPU()), resource.DecimalSI),
+		corev1.ResourcePods: *resource.NewQuantity(int64(n.Slots), resource.DecimalSI),
+	}
+	patch, err := json.Marshal(map[string]any{"status": map[string]any{
+		"capacity": capacity, "allocatable": capacity,
+		"addresses":       []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: loopback}},
+		"daemonEndpoints": corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: n.servingPort()}},
+		"nodeInfo":        map[string]string{"operatingSystem": runtime.GOOS, "architecture": runtime.GOARCH},
+		"conditions": []corev1.NodeCondition{{
+			Type: corev1.NodeReady, Status: ready, Reason: reason, Message: message, LastHeartbeatTime: now, LastTransitionTime: now,
+		}},
+	}})
+	if err != nil {
 		return err
-	})
+	}
+	_, err = n.client.CoreV1().Nodes().Patch(ctx, Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 	if err != nil {
 		return fmt.Errorf("writing the status of node %s: %w", Name, err)
 	}
 	return nil
-}
-
-// withReady sets the Ready condition and leaves the others, which controllers may have written.
-func withReady(all []corev1.NodeCondition, status corev1.ConditionStatus, reason, message string) []corev1.NodeCondition {
-	now := metav1.Now()
-	c := corev1.NodeCondition{
-		Type: corev1.NodeReady, Status: status, Reason: reason, Message: message, LastHeartbeatTime: now, LastTransitionTime: now,
-	}
-	for i := range all {
-		if all[i].Type == c.Type {
-			if all[i].Status == status {
-				c.LastTransitionTime = all[i].LastTransitionTime
-			}
-			all[i] = c
-			return all
-		}
-	}
-	return append(all, c)
 }
 
 // beat renews the lease, by which the node lifecycle controller knows that the node lives.
