@@ -7,6 +7,7 @@ import (
 	stdlog "log"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -97,6 +98,7 @@ func demoCommand() *cobra.Command {
 		Use: "demo", Short: "Host two real consortia on this machine and show what a comune has", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Out = cmd.OutOrStdout()
+			o.Runner = beside("broletto-runner")
 			return demo.Run(cmd.Context(), o)
 		},
 	}
@@ -106,6 +108,19 @@ func demoCommand() *cobra.Command {
 	command.Flags().Lookup("nodes").NoOptDefVal = demo.NodeFolder()
 	command.Flags().BoolVar(&o.Once, "once", false, "stop after the report")
 	return command
+}
+
+// beside is the path of another program in this one's folder; empty: it is not there.
+func beside(name string) string {
+	self, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	path := filepath.Join(filepath.Dir(self), name)
+	if _, err := os.Stat(path); err != nil {
+		return ""
+	}
+	return path
 }
 
 // release is what hack/image stamps: the version, and the commit.
