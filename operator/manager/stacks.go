@@ -25,6 +25,9 @@ type Stacks struct {
 	BrokerPort int32
 }
 
+// RunnerImage is what the pods of runs run unless they are told otherwise.
+const RunnerImage = "broletto-runner"
+
 // brokerPort is where the operator's pods serve the broker.
 const brokerPort = 9443
 

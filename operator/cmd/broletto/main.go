@@ -79,6 +79,7 @@ func operatorCommand() *cobra.Command {
 	flags.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8081", "address that serves /healthz and /readyz; 0 for none")
 	flags.StringVar(&o.BrokerAddress, "broker-bind-address", ":9443", "address that serves runners of stacks over HTTPS; 0 for none")
 	flags.StringVar(&o.BrokerURL, "broker-url", manager.BrokerURL, "where runners of stacks find the broker")
+	flags.StringVar(&o.RunnerImage, "runner-image", manager.RunnerImage, "image of the pods that run stacks")
 	flags.StringVar(&o.PlatformGroup, "platform-group", guard.PlatformGroup, "group that may, in an emergency, write what only the operator writes")
 	flags.BoolVar(&verbose, "verbose", false, "log for people, in detail, instead of JSON for machines")
 	return command
