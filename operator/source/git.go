@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
@@ -103,13 +104,14 @@ func dialHTTPS(ep *transport.Endpoint, credentials map[string][]byte, o Options)
 type identity struct {
 	*gitssh.PublicKeys
 	algorithms []string
+	patience   time.Duration
 }
 
 // ClientConfig lets the server show a kind of key that is known, as it may have others.
 func (i *identity) ClientConfig() (*ssh.ClientConfig, error) {
 	c, err := i.PublicKeys.ClientConfig()
 	if err == nil {
-		c.HostKeyAlgorithms = i.algorithms
+		c.HostKeyAlgorithms, c.Timeout = i.algorithms, i.patience
 	}
 	return c, err
 }
@@ -147,7 +149,7 @@ func dialSSH(ctx context.Context, ep *transport.Endpoint, credentials map[string
 		return nil, err
 	}
 	return func(context.Context) (transport.UploadPackSession, func(), error) {
-		s, err := gitssh.NewClient(&ssh.ClientConfig{Timeout: o.dialer().Timeout}).NewUploadPackSession(&at, &identity{keys, known.HostKeyAlgorithms(name)})
+		s, err := gitssh.DefaultClient.NewUploadPackSession(&at, &identity{keys, known.HostKeyAlgorithms(name), o.dialer().Timeout})
 		return s, func() {}, err
 	}, nil
 }

@@ -143,7 +143,8 @@ func registryFailure(what string, err error) error {
 	switch {
 	case errors.Is(err, errdef.ErrNotFound):
 		return authors("%s: the registry has none under this digest, or the credentials do not show it: correct oci.reference or oci.secret", what)
-	case errors.Is(err, content.ErrMismatchedDigest), errors.Is(err, content.ErrTrailingData), errors.Is(err, content.ErrInvalidDescriptorSize):
+	case errors.Is(err, content.ErrMismatchedDigest), errors.Is(err, content.ErrTrailingData), errors.Is(err, content.ErrInvalidDescriptorSize),
+		strings.Contains(err.Error(), "digest mismatch"): // of a manifest, which has no error of its own
 		return authors("%s: it does not have the digest that it should have: somebody changed it (%w)", what, err)
 	case errors.Is(err, auth.ErrBasicCredentialNotFound):
 		return authors("%s: the registry wants credentials: name a Secret in oci.secret", what)
