@@ -269,17 +269,15 @@ func write(ctx context.Context, store storer.EncodedObjectStorer, tree *object.T
 }
 
 func writeOne(store storer.EncodedObjectStorer, to *run.Tree, name string, entry object.TreeEntry) error {
-	m := os.ModeIrregular
-	switch entry.Mode {
-	case filemode.Dir:
+	if entry.Mode == filemode.Dir {
 		return to.Add(name, os.ModeDir, 0, nil)
-	case filemode.Regular, filemode.Deprecated:
-		m = 0o644
-	case filemode.Executable:
-		m = 0o755
 	}
-	if !m.IsRegular() { // a link or a submodule
-		return to.Add(name, m, 0, nil)
+	if !entry.Mode.IsFile() || entry.Mode == filemode.Symlink { // or a submodule
+		return to.Add(name, os.ModeIrregular, 0, nil)
+	}
+	m := os.FileMode(0o644)
+	if entry.Mode == filemode.Executable {
+		m = 0o755
 	}
 	blob, err := object.GetBlob(store, entry.Hash)
 	if err != nil {
@@ -309,8 +307,7 @@ func (c *capped) Read(p []byte) (int, error) {
 // gitFailure says whose turn it is after trouble with a repository.
 func gitFailure(what string, err error) error {
 	var status *githttp.Err
-	var shut *plumbing.UnexpectedError
-	if errors.As(err, &shut) { // it does not unwrap
+	if shut, ok := errors.AsType[*plumbing.UnexpectedError](err); ok { // it does not unwrap
 		err = shut.Err
 	}
 	var unknown *hostkeys.KeyError

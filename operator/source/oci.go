@@ -104,8 +104,7 @@ func unpack(ctx context.Context, repo *remote.Repository, layer ocispec.Descript
 	defer func() { _ = blob.Close() }()
 	r := content.NewVerifyReader(blob, layer)
 	if err := add(r, layer, tree); err != nil {
-		var hostile *run.Hostile
-		if errors.As(err, &hostile) {
+		if _, ok := errors.AsType[*run.Hostile](err); ok {
 			return err
 		}
 		return registryFailure("unpacking the artefact", err)
