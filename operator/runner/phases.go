@@ -240,7 +240,7 @@ func (s *scope) applyAndSave(ctx context.Context) error {
 	if cause := context.Cause(engineCtx); err != nil && cause != nil {
 		err = errors.Join(cause, err)
 	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Patience)
+	last, cancel := s.lastly(ctx)
 	defer cancel()
 	if failed := s.saver.last(last); failed != nil {
 		return errors.Join(fmt.Errorf("the state after the run is not saved (what was made may be unknown to the next run): %w", failed), err)
