@@ -19,7 +19,7 @@ import (
 const (
 	// lockPatience is how long the lock of the state is waited for: a run before this one may be about to give it back.
 	lockPatience = time.Minute
-	// savePatience is how long a last state, and then a report, is tried to be delivered. Of a pod that is told to end, both fit into a third of it.
+	// savePatience is how long a last state, and then a report, is tried to be delivered; a third of it when the run was ended, as a pod has but its grace.
 	savePatience = 150 * time.Second
 	// saveEvery is how often the state is looked at while an engine applies.
 	saveEvery = 500 * time.Millisecond
