@@ -100,7 +100,7 @@ type Provisions struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:Type=object
-	Manifests []apiextensionsv1.JSON `json:"manifests,omitempty"`
+	Manifests []apiextensionsv1.JSON `json:"manifests,omitzero"`
 }
 
 // Decimal is a price with at most six decimals, in the consortium's currency, for example "42.50".
