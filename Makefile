@@ -39,8 +39,9 @@ engines: ## Build what stacks are run with, tofu and pulumi and their providers,
 	@go run -C hack/kube ./cmd/kube build-engines
 
 .PHONY: build
-build: ## Build the binary into bin/
+build: ## Build the binaries into bin/
 	@$(GO_BUILD) -o bin/broletto ./operator/cmd/broletto
+	@if [ -d operator/cmd/broletto-runner ]; then CGO_ENABLED=0 $(GO_BUILD) -o bin/broletto-runner ./operator/cmd/broletto-runner; fi
 
 .PHONY: image
 image: ## Make the image and its bill of materials in dist/ (ARGS="-arch amd64")

@@ -86,9 +86,10 @@ type OfferedStack struct {
 	Source StackSource `json:"source"`
 }
 
-// Provisions is what an instance of a service gets: a stack, or manifests.
+// Provisions is what an instance of a service gets: a stack, or manifests. A rule in CEL cannot see manifests, whose items are of any shape.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.stack) != has(self.manifests)",message="a service provisions either a stack or manifests"
+// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:MaxProperties=1
 type Provisions struct {
 	// stack is a Stack made in the home namespace of who asked.
 	// +optional

@@ -494,6 +494,11 @@ type StackStatus struct {
 	// +kubebuilder:validation:Maximum=100000
 	Attempts int32 `json:"attempts,omitempty"`
 
+	// approved is the approvedPlan that was used last. While spec.approvedPlan is the same it approves nothing more, not even a plan
+	// that does just the same: clear it, then write it again.
+	// +optional
+	Approved Digest `json:"approved,omitempty"`
+
 	// replanned is the value of the annotation broletto.dev/replan that was answered.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256

@@ -88,9 +88,9 @@ func (a *authority) client(user string, groups ...string) (cert, key []byte, err
 	return a.sign(template)
 }
 
-// server signs the API server's certificate, for the names by which clients on this machine and in pods call it.
-func (a *authority) server(names []string, addresses []net.IP) (cert, key []byte, err error) {
-	template, err := newTemplate(pkix.Name{CommonName: "kube-apiserver"}, certificateLife)
+// server signs the certificate of a server, for the names and addresses by which clients call it.
+func (a *authority) server(name string, names []string, addresses []net.IP) (cert, key []byte, err error) {
+	template, err := newTemplate(pkix.Name{CommonName: name}, certificateLife)
 	if err != nil {
 		return nil, nil, err
 	}

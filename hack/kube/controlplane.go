@@ -19,6 +19,9 @@ const (
 	AdminGroup = "system:masters"
 )
 
+// KubeletClient is the name on the certificate by which the API server asks nodes for logs.
+const KubeletClient = "broletto-api-server"
+
 const (
 	loopback  = "127.0.0.1"
 	auditName = "audit.log"
@@ -174,13 +177,13 @@ func (c *ControlPlane) prepare(ctx context.Context, bin string) error {
 	if c.address != nil {
 		addresses = append(addresses, c.address)
 	}
-	cert, key, err := c.authority.server(
+	cert, key, err := c.authority.server("kube-apiserver",
 		[]string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
 			"kubernetes.default.svc.cluster.local"}, addresses)
 	if err != nil {
 		return err
 	}
-	kubeletCert, kubeletKey, err := c.authority.client("broletto-api-server", AdminGroup)
+	kubeletCert, kubeletKey, err := c.authority.client(KubeletClient, AdminGroup)
 	if err != nil {
 		return err
 	}
@@ -256,6 +259,11 @@ func (c *ControlPlane) AuditLog() string { return c.data.file(auditName) }
 // anybody else needs role bindings.
 func (c *ControlPlane) ClientCertificate(user string, groups ...string) (cert, key []byte, err error) {
 	return c.authority.client(user, groups...)
+}
+
+// LoopbackCertificate makes a certificate and its key, in PEM, of a server on this machine's loopback address; its clients find [ControlPlane.CA] enough.
+func (c *ControlPlane) LoopbackCertificate(name string) (cert, key []byte, err error) {
+	return c.authority.server(name, []string{"localhost"}, []net.IP{net.ParseIP(loopback)})
 }
 
 // Kubeconfig makes a kubeconfig, in YAML and complete in itself, of a user in groups.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -59,7 +60,7 @@ var mirrorHosts = []string{"registry.opentofu.org", "registry.terraform.io"}
 
 // BuildEngines is Build for what stacks are run with, in a folder of its own: tofu; pulumi, with its language host for YAML
 // and our provider pulumi-resource-incluster beside it, to be found on PATH; and in providers/ a filesystem mirror
-// for tofu and terraform. Each program is in the folder as soon as it is built. Our provider is built from a checkout: the one this
+// for tofu and terraform. An installed terraform is linked to: its licence keeps us from building or shipping it. Each program is in the folder as soon as it is built. Our provider is built from a checkout: the one this
 // package was compiled in, else the one around the working directory.
 func BuildEngines(ctx context.Context, progress io.Writer) (dir string, err error) {
 	root, err := cacheRoot()
@@ -74,7 +75,30 @@ func BuildEngines(ctx context.Context, progress io.Writer) (dir string, err erro
 	if err != nil {
 		return "", err
 	}
-	return assemble(ctx, filepath.Join(root, "engines"), newProgress(progress), engineModules, []module{own})
+	dir, err = assemble(ctx, filepath.Join(root, "engines"), newProgress(progress), engineModules, []module{own})
+	if err != nil {
+		return "", err
+	}
+	return dir, linkInstalled(dir, "terraform")
+}
+
+// linkInstalled makes dir/name a link to the program of that name on PATH; where there is none, it goes.
+func linkInstalled(dir, name string) error {
+	link := filepath.Join(dir, name)
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return os.RemoveAll(link)
+	}
+	if now, err := os.Readlink(link); err == nil && now == path {
+		return nil
+	}
+	if err := os.RemoveAll(link); err != nil {
+		return err
+	}
+	if err := os.Symlink(path, link); !errors.Is(err, os.ErrExist) { // somebody else has just done so
+		return err
+	}
+	return nil
 }
 
 // assemble builds sets of modules, each in a folder of its own below parts, and puts all programs together in one folder of hard

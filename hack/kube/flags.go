@@ -56,6 +56,10 @@ func apiServerFlags(address net.IP, port int) []string {
 		"--max-requests-inflight=3000",
 		"--max-mutating-requests-inflight=1000",
 		"--profiling=false",
+		// How it asks a node for the log of a pod.
+		"--kubelet-client-certificate=pki/kubelet-client.crt",
+		"--kubelet-client-key=pki/kubelet-client.key",
+		"--kubelet-preferred-address-types=InternalIP",
 	}, whereabouts(address)...)
 }
 
@@ -67,15 +71,14 @@ func whereabouts(address net.IP) []string {
 			"--advertise-address=" + loopback,
 			// Endpoints may not have loopback addresses, and there is no pod to use them.
 			"--endpoint-reconciler-type=none",
+			// A stand-in node serves logs with a certificate of ours; a real kubelet signs its own.
+			"--kubelet-certificate-authority=pki/ca.crt",
 		}
 	}
 	return []string{
 		"--bind-address=0.0.0.0",
 		"--advertise-address=" + address.String(),
 		"--endpoint-reconciler-type=lease",
-		"--kubelet-client-certificate=pki/kubelet-client.crt",
-		"--kubelet-client-key=pki/kubelet-client.key",
-		"--kubelet-preferred-address-types=InternalIP",
 	}
 }
 

@@ -37,6 +37,10 @@ type Options struct {
 	Port int       // API server's port; 0: the one of the last run, or any free one
 	Once bool      // stop after the report
 	Node string    // folder of a cluster with nodes, as "make node" leaves it, to host on; empty: a control plane of the demo's own
+	// Runner is the path of broletto-runner, with which the demo's own control plane gets a stand-in node that runs stacks; empty: none do.
+	Runner string
+	// Engines builds what runs stacks and returns its folder; nil: there is nothing to run them with.
+	Engines func(ctx context.Context, progress io.Writer) (dir string, err error)
 	Out  io.Writer // progress and report
 }
 
@@ -78,6 +82,11 @@ func run(ctx context.Context, o Options) (err error) {
 	if err := operator.watch(ctx, d.host); err != nil {
 		return err
 	}
+	node, err := d.startNode(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, node.stop()) }() // before the operator: runs tell it how they ended
 	if err := d.report(ctx); err != nil {
 		return err
 	}

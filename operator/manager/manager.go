@@ -12,7 +12,9 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -77,6 +79,14 @@ type Options struct {
 	ProbeAddress string
 	// PlatformGroup may do what the admission policies keep from everybody but the operator; empty: guard.PlatformGroup.
 	PlatformGroup string
+	// BrokerAddress serves runners of stacks over HTTPS; empty or "0" serves none.
+	BrokerAddress string
+	// BrokerURL is where runners find the broker; empty: at the address it listens on.
+	BrokerURL string
+	// RunnerImage is what the pods of runs run.
+	RunnerImage string
+	// Stacks says how stacks are run; nil: New makes it where there is a BrokerAddress.
+	Stacks *Stacks
 	// Now is the clock; nil: the machine's.
 	Now func() time.Time
 }
@@ -90,6 +100,11 @@ func New(cfg *rest.Config, o Options) (ctrl.Manager, error) {
 	mgr, err := Connect(cfg, o)
 	if err != nil {
 		return nil, err
+	}
+	if o.Stacks == nil {
+		if o.Stacks, err = runs(mgr, o); err != nil {
+			return nil, err
+		}
 	}
 	return mgr, errors.Join(controllers(mgr, o), probes(mgr))
 }
@@ -149,18 +164,15 @@ func lock(cfg *rest.Config, namespace string) (resourcelock.Interface, error) {
 // Scheme knows the kinds that the operator reads and writes, and no more: each costs memory.
 func Scheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	builder := runtime.NewSchemeBuilder(admissionv1.AddToScheme, corev1.AddToScheme, networkingv1.AddToScheme, rbacv1.AddToScheme, storagev1.AddToScheme, v1alpha1.AddToScheme)
+	builder := runtime.NewSchemeBuilder(admissionv1.AddToScheme, batchv1.AddToScheme, corev1.AddToScheme, networkingv1.AddToScheme, rbacv1.AddToScheme, storagev1.AddToScheme,
+		discoveryv1.AddToScheme, v1alpha1.AddToScheme)
 	return scheme, builder.AddToScheme(scheme)
 }
 
 // cacheOptions keep the cache small: of what tenants can have many of, only what is ours; of config maps, one; of nodes, that they are
 // there; of managed fields, at most a time.
 func cacheOptions(namespace string) cache.Options {
-	requirement, err := labels.NewRequirement(v1alpha1.LabelOwner, selection.Exists, nil)
-	if err != nil {
-		panic(err) // the label's name is a constant
-	}
-	ours := cache.ByObject{Label: labels.NewSelector().Add(*requirement)}
+	ours := labelled(v1alpha1.LabelOwner)
 	return cache.Options{
 		DefaultTransform: isolation.KeepLastWrite,
 		ByObject: map[client.Object]cache.ByObject{
@@ -170,12 +182,23 @@ func cacheOptions(namespace string) cache.Options {
 			&corev1.PersistentVolumeClaim{}: ours,
 			&networkingv1.NetworkPolicy{}:   ours,
 			&rbacv1.RoleBinding{}:           ours,
+			&batchv1.Job{}:                  labelled(v1alpha1.LabelRun),
+			&corev1.Pod{}:                   labelled(v1alpha1.LabelRun),
 			&corev1.Node{}:                  {Transform: bare},
 			&corev1.ConfigMap{}: {Namespaces: map[string]cache.Config{
 				namespace: {FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, evidence.Name)},
 			}},
 		},
 	}
+}
+
+// labelled keeps what carries a label.
+func labelled(name string) cache.ByObject {
+	requirement, err := labels.NewRequirement(name, selection.Exists, nil)
+	if err != nil {
+		panic(err) // the label's name is a constant
+	}
+	return cache.ByObject{Label: labels.NewSelector().Add(*requirement)}
 }
 
 // lean is what the cache keeps of a quota: limits that are counted stand in it twice, and are held once.
@@ -209,6 +232,7 @@ func controllers(mgr ctrl.Manager, o Options) error {
 		(&consortium.Reconciler{Client: c}).SetupWithManager(mgr),
 		(&tenant.Reconciler{Client: c, Apply: applier, Events: recorder, Now: o.Now, Namespace: o.Namespace}).SetupWithManager(mgr),
 		(&workspace.Reconciler{Client: c, Apply: applier, Events: recorder, Now: o.Now}).SetupWithManager(mgr),
+		stacks(mgr, c, recorder, o),
 		catalogue(mgr, c, recorder, o),
 		metrics.Registry.Register(keeper.Collector(mgr.GetCache())),
 		metrics.Registry.Register(isolation.Collector(mgr.GetCache(), standing(mgr, keeper), o.Now)),

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/broletto/broletto/api/v1alpha1"
 )
 
@@ -58,6 +60,8 @@ type Order struct {
 	Secret []string `json:"secret,omitempty"`
 	// Approved is the digest of the plan that Apply applies.
 	Approved v1alpha1.Digest `json:"approved,omitempty"`
+	// PlanRun is the UID of the StackRun whose source and plan Apply applies; the broker looks them up by it.
+	PlanRun types.UID `json:"planRun,omitempty"`
 	// MaxDestroy and Protected are the stack's own bounds of a plan.
 	MaxDestroy *int32   `json:"maxDestroy,omitempty"`
 	Protected  []string `json:"protected,omitempty"`

@@ -14,13 +14,19 @@ import (
 // Operate runs the operator as a process does, with a clock that begins at some time, until the test ends.
 func (s *Stage) Operate(begin time.Time) {
 	s.Helper()
+	s.OperateStacks(begin, nil)
+}
+
+// OperateStacks is Operate with what runs stacks.
+func (s *Stage) OperateStacks(begin time.Time, stacks *manager.Stacks) {
+	s.Helper()
 	if operated {
 		s.Skip("a process runs one operator: the names of its controllers and metrics are taken")
 	}
 	operated = true
 	started := time.Now()
 	mgr, err := manager.New(cluster.Operator(s), manager.Options{
-		MetricsAddress: "0", ProbeAddress: "0", Now: func() time.Time { return begin.Add(time.Since(started)) },
+		MetricsAddress: "0", ProbeAddress: "0", Stacks: stacks, Now: func() time.Time { return begin.Add(time.Since(started)) },
 	})
 	if err != nil {
 		s.Fatal(err)

@@ -47,6 +47,7 @@ type Stage struct {
 	Admin  client.Client // the platform engineer
 
 	operator client.Client
+	live     client.Reader
 	recorder *events.FakeRecorder
 	now      *time.Time // the operator's clock
 
@@ -93,6 +94,7 @@ func New(t *testing.T, name string) *Stage {
 	mgr := s.connect()
 	s.mgr = mgr
 	s.operator = client.WithFieldOwner(mgr.GetClient(), apply.FieldManager)
+	s.live = mgr.GetAPIReader()
 	applier := &apply.Applier{Client: s.operator, Live: mgr.GetAPIReader()}
 	now := func() time.Time { return *s.now }
 	s.consortia = reconcile.AsReconciler(s.operator, &consortium.Reconciler{Client: s.operator})
@@ -112,6 +114,18 @@ func (s *Stage) ID(name string) string { return s.Prefix + "-" + name }
 
 // At sets the operator's clock.
 func (s *Stage) At(now time.Time) { *s.now = now }
+
+// Operator is the operator's client, with its account and cache, for a reconciler that the stage does not drive.
+func (s *Stage) Operator() client.Client { return s.operator }
+
+// Live reads from the API server with the operator's account.
+func (s *Stage) Live() client.Reader { return s.live }
+
+// Recorder takes the operator's events.
+func (s *Stage) Recorder() events.EventRecorder { return s.recorder }
+
+// Now is the operator's clock.
+func (s *Stage) Now() time.Time { return *s.now }
 
 // Events are those that the operator sent since the last call.
 func (s *Stage) Events() (out []string) {

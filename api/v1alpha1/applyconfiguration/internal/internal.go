@@ -1060,6 +1060,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: applied
       type:
         namedType: com.github.broletto.broletto.api.v1alpha1.StackApplied
+    - name: approved
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Digest
     - name: attempts
       type:
         scalar: numeric

@@ -9,7 +9,7 @@ import (
 // ProvisionsApplyConfiguration represents a declarative configuration of the Provisions type for use
 // with apply.
 //
-// Provisions is what an instance of a service gets: a stack, or manifests.
+// Provisions is what an instance of a service gets: a stack, or manifests. A rule in CEL cannot see manifests, whose items are of any shape.
 type ProvisionsApplyConfiguration struct {
 	// stack is a Stack made in the home namespace of who asked.
 	Stack *OfferedStackApplyConfiguration `json:"stack,omitempty"`

@@ -3,6 +3,7 @@
 package v1alpha1
 
 import (
+	apiv1alpha1 "github.com/broletto/broletto/api/v1alpha1"
 	v1 "k8s.io/client-go/applyconfigurations/meta/v1"
 )
 
@@ -29,6 +30,9 @@ type StackStatusApplyConfiguration struct {
 	Run *string `json:"run,omitempty"`
 	// attempts is how often the same run failed in a row.
 	Attempts *int32 `json:"attempts,omitempty"`
+	// approved is the approvedPlan that was used last. While spec.approvedPlan is the same it approves nothing more, not even a plan
+	// that does just the same: clear it, then write it again.
+	Approved *apiv1alpha1.Digest `json:"approved,omitempty"`
 	// replanned is the value of the annotation broletto.dev/replan that was answered.
 	Replanned *string `json:"replanned,omitempty"`
 }
@@ -113,6 +117,14 @@ func (b *StackStatusApplyConfiguration) WithRun(value string) *StackStatusApplyC
 // If called multiple times, the Attempts field is set to the value of the last call.
 func (b *StackStatusApplyConfiguration) WithAttempts(value int32) *StackStatusApplyConfiguration {
 	b.Attempts = &value
+	return b
+}
+
+// WithApproved sets the Approved field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Approved field is set to the value of the last call.
+func (b *StackStatusApplyConfiguration) WithApproved(value apiv1alpha1.Digest) *StackStatusApplyConfiguration {
+	b.Approved = &value
 	return b
 }
 

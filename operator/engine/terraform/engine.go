@@ -1,0 +1,264 @@
+// Package terraform runs stacks with Terraform or OpenTofu, which are driven alike. It must never let code reach what is not in its Work:
+// no provider but the mirror's, no environment but the one given, no state but the one file.
+package terraform
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/terraform-exec/tfexec"
+	tfjson "github.com/hashicorp/terraform-json"
+
+	"github.com/broletto/broletto/operator/engine"
+	"github.com/broletto/broletto/operator/engine/leash"
+)
+
+// Engine is Terraform or OpenTofu.
+type Engine struct {
+	// Grace is what an interrupted call gets to end by itself.
+	Grace time.Duration
+
+	binary, mirror string
+}
+
+var _ engine.Engine = (*Engine)(nil)
+
+// DefaultGrace leaves a runner that has five minutes some to save and report.
+const DefaultGrace = 3 * time.Minute
+
+// New makes an engine of the terraform or tofu at path binary, with the providers of the filesystem mirror in folder mirror and no others.
+func New(binary, mirror string) *Engine {
+	return &Engine{Grace: DefaultGrace, binary: binary, mirror: mirror}
+}
+
+// Files of ours in Work.Dir.
+const (
+	settingsFile = "settings.tfrc"
+	inputsFile   = "inputs.tfvars.json"
+	planFile     = "plan"
+	dataFolder   = "data"
+	homeFolder   = "home"
+	// lockFile is the author's choice of versions and hashes. Its hashes are seldom those of the mirror's unpacked providers, with
+	// which init would refuse to work; and what the mirror has is chosen by whoever runs the platform.
+	lockFile = ".terraform.lock.hcl"
+)
+
+// Prepare writes settings and inputs, and initializes and validates the code.
+func (e *Engine) Prepare(ctx context.Context, w engine.Work) error {
+	if err := e.furnish(w); err != nil {
+		return err
+	}
+	c, err := e.begin(ctx, w)
+	if err != nil {
+		return err
+	}
+	defer c.end()
+	c.loud()
+	if err := c.tf.Init(ctx); err != nil {
+		return c.failed(ctx, "init", err, always)
+	}
+	c.quiet() // it prints JSON, which is below
+	verdict, err := c.tf.Validate(ctx)
+	if err != nil {
+		return c.failed(ctx, "validate", err, never)
+	}
+	if ctx.Err() != nil {
+		return c.failed(ctx, "validate", ctx.Err(), never)
+	}
+	return invalid(verdict)
+}
+
+// Plan plans, and reads the plan from its JSON.
+func (e *Engine) Plan(ctx context.Context, w engine.Work, destroy bool) (*engine.Plan, error) {
+	c, err := e.begin(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	defer c.end()
+	file := filepath.Join(w.Dir, planFile)
+	c.loud()
+	_, err = c.tf.Plan(ctx, tfexec.Out(file), tfexec.State(w.State), tfexec.Lock(false), tfexec.Destroy(destroy),
+		tfexec.VarFile(filepath.Join(w.Dir, inputsFile)))
+	if err != nil {
+		return nil, c.failed(ctx, "plan", err, ofAuthor)
+	}
+	c.quiet() // it prints secrets
+	shown, err := c.tf.ShowPlanFile(ctx, file, tfexec.JSONNumber(true))
+	if err != nil {
+		return nil, c.failed(ctx, "show", err, never)
+	}
+	plan, err := read(shown)
+	if err != nil {
+		return nil, fmt.Errorf("reading the plan of %s: %w", e.name(), err)
+	}
+	plan.File, err = os.ReadFile(file)
+	return plan, err
+}
+
+// Apply applies the plan's file. The engine writes state as each resource is done.
+func (e *Engine) Apply(ctx context.Context, w engine.Work, plan *engine.Plan) error {
+	c, err := e.begin(ctx, w)
+	if err != nil {
+		return err
+	}
+	defer c.end()
+	file := filepath.Join(w.Dir, planFile)
+	if err := write(file, plan.File); err != nil {
+		return err
+	}
+	c.loud()
+	// No lock: the state is this run's alone, and a lock would outlive a kill. No backup: it would be outside the folders of the Work.
+	err = c.tf.Apply(ctx, tfexec.DirOrPlan(file), tfexec.State(w.State), tfexec.Lock(false), tfexec.Backup("-"))
+	if err != nil {
+		return c.failed(ctx, "apply", err, never)
+	}
+	return nil
+}
+
+// Outputs are read from the state.
+func (e *Engine) Outputs(ctx context.Context, w engine.Work) (map[string]json.RawMessage, error) {
+	if _, err := os.Stat(w.State); errors.Is(err, fs.ErrNotExist) {
+		return map[string]json.RawMessage{}, nil
+	}
+	c, err := e.begin(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	defer c.end()
+	c.quiet() // it prints secrets
+	metas, err := c.tf.Output(ctx, tfexec.State(w.State))
+	if err != nil {
+		return nil, c.failed(ctx, "output", err, never)
+	}
+	outputs := make(map[string]json.RawMessage, len(metas))
+	for name, meta := range metas {
+		outputs[name] = meta.Value
+	}
+	return outputs, nil
+}
+
+func (e *Engine) name() string { return filepath.Base(e.binary) }
+
+// furnish puts into Work.Dir what the engine reads there.
+func (e *Engine) furnish(w engine.Work) error {
+	for _, dir := range []string{dataFolder, homeFolder} {
+		if err := os.MkdirAll(filepath.Join(w.Dir, dir), 0o700); err != nil {
+			return err
+		}
+	}
+	// Nothing but the mirror: no registry is asked, so this is also the list of what is allowed. In the engine's own language, as what it
+	// does not understand here it warns of and does without.
+	settings := fmt.Appendf(nil, "disable_checkpoint = true\nprovider_installation {\n  filesystem_mirror {\n    path = %q\n  }\n}\n", e.mirror)
+	inputs := []byte("{}")
+	if len(w.Inputs) > 0 {
+		var err error
+		if inputs, err = json.Marshal(w.Inputs); err != nil {
+			return fmt.Errorf("encoding the inputs: %w", err)
+		}
+	}
+	if err := write(filepath.Join(w.Dir, settingsFile), settings); err != nil {
+		return err
+	}
+	if err := write(filepath.Join(w.Dir, inputsFile), inputs); err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(w.Code, lockFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// write writes for us alone: plans and inputs hold secrets.
+func write(path string, data []byte) error { return os.WriteFile(path, data, 0o600) }
+
+// call is one call of the port: a few commands.
+type call struct {
+	name  string
+	tf    *tfexec.Terraform
+	log   io.Writer
+	leash *leash.Leash
+}
+
+func (e *Engine) begin(ctx context.Context, w engine.Work) (*call, error) {
+	tf, err := tfexec.NewTerraform(w.Code, e.binary)
+	if err != nil {
+		return nil, err
+	}
+	if err := tf.SetWaitDelay(e.Grace); err != nil {
+		return nil, err
+	}
+	held := leash.Hold(ctx, e.Grace)
+	c := &call{name: e.name(), tf: tf, log: io.Discard, leash: held}
+	if w.Log != nil {
+		c.log = &chatter{to: w.Log}
+	}
+	if err := tf.SetEnv(environment(w, held)); err != nil {
+		c.end()
+		return nil, fmt.Errorf("the environment of %s: %w", c.name, err)
+	}
+	c.quiet()
+	if _, _, err := tf.Version(ctx, false); err != nil { // the rest is asked of the instance, not of the binary again
+		defer c.end()
+		return nil, c.failed(ctx, "version", err, never)
+	}
+	return c, nil
+}
+
+// environment is all that the engine sees: tfexec hands on this process's where none is set.
+func environment(w engine.Work, held *leash.Leash) map[string]string {
+	env := map[string]string{"HOME": filepath.Join(w.Dir, homeFolder)} // unset, it would be looked up in /etc/passwd
+	maps.Copy(env, w.Env)
+	env["TF_CLI_CONFIG_FILE"] = filepath.Join(w.Dir, settingsFile)
+	env["TF_DATA_DIR"] = filepath.Join(w.Dir, dataFolder)
+	env["CHECKPOINT_DISABLE"] = "1"
+	env[leash.Variable] = held.Mark()
+	return env
+}
+
+func (c *call) end() { c.leash.Release() }
+
+// loud and quiet say whether what the next commands print is for the log. What they print as JSON never is. What they print on standard
+// error always comes with the error.
+func (c *call) loud() {
+	c.tf.SetStdout(c.log)
+	c.tf.SetStderr(c.log)
+}
+
+func (c *call) quiet() {
+	c.tf.SetStdout(io.Discard)
+	c.tf.SetStderr(io.Discard)
+}
+
+// invalid makes an error of a verdict's diagnostics.
+func invalid(verdict *tfjson.ValidateOutput) error {
+	if verdict.Valid {
+		return nil
+	}
+	var errs []error
+	for _, d := range verdict.Diagnostics {
+		if d.Severity != tfjson.DiagnosticSeverityError {
+			continue
+		}
+		where := ""
+		if d.Range != nil {
+			where = fmt.Sprintf("%s:%d: ", d.Range.Filename, d.Range.Start.Line)
+		}
+		text := where + d.Summary
+		if d.Detail != "" {
+			text += ": " + d.Detail
+		}
+		errs = append(errs, errors.New(text))
+	}
+	if len(errs) == 0 {
+		errs = append(errs, errors.New("the code is not valid"))
+	}
+	return &engine.Invalid{Err: errors.Join(errs...)}
+}

@@ -1,0 +1,53 @@
+package manager
+
+import (
+	"cmp"
+	"errors"
+
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/broletto/broletto/operator/stack"
+)
+
+// Stacks says how stacks are run.
+type Stacks struct {
+	// Vault keeps what belongs to them.
+	Vault stack.Vault
+	// RunnerImage is what their runs' pods run.
+	RunnerImage string
+	// BrokerURL and BrokerCA are how runs reach the broker, and by which certificates they know it; BrokerPort is that of the
+	// operator's own pods; 0: 9443.
+	BrokerURL  string
+	BrokerCA   []byte
+	BrokerPort int32
+}
+
+// RunnerImage is what the pods of runs run unless they are told otherwise.
+const RunnerImage = "broletto-runner"
+
+// brokerPort is where the operator's pods serve the broker.
+const brokerPort = 9443
+
+// forbidden are types of resource and data source that run programs of their own or touch the runner's own disk.
+var forbidden = []string{"external", "local_*"}
+
+// stacks sets up what runs stacks.
+func stacks(mgr ctrl.Manager, c client.Client, recorder events.EventRecorder, o Options) error {
+	if o.Stacks == nil {
+		return nil
+	}
+	r := &stack.Reconciler{
+		Client: c, Live: mgr.GetAPIReader(), Vault: o.Stacks.Vault, Events: recorder, Now: o.Now,
+		Namespace: o.Namespace, Image: o.Stacks.RunnerImage,
+		BrokerURL: o.Stacks.BrokerURL, BrokerCA: o.Stacks.BrokerCA, BrokerPort: cmp.Or(o.Stacks.BrokerPort, brokerPort),
+		Forbidden: forbidden,
+	}
+	return errors.Join(
+		r.SetupWithManager(mgr),
+		metrics.Registry.Register(stack.Collector(mgr.GetCache(), o.Now)),
+		metrics.Registry.Register(stack.RunCollector(mgr.GetCache())),
+	)
+}

@@ -1,0 +1,103 @@
+package vault_test
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"testing"
+
+	"github.com/broletto/broletto/operator/vault"
+	"github.com/broletto/broletto/operator/vault/vaulttest"
+)
+
+func TestMemory(t *testing.T) {
+	t.Parallel()
+	vaulttest.Store(t, func(*testing.T) (vault.Store, string) { return vault.NewMemory(), "" })
+	vaulttest.Vault(t, vault.NewMemory())
+}
+
+// TestCrash breaks the store before each write of a saved state: the state is the old one or the new one, whole, the next save works, and a
+// sweep leaves what the current states need and nothing else.
+func TestCrash(t *testing.T) {
+	t.Parallel()
+	s := vault.Stack{Tenant: "lugano", UID: "1"}
+	for crash := range 8 {
+		store := &frail{Memory: vault.NewMemory(), left: 1 << 30}
+		v := vault.New(store, store.Memory)
+		for serial := range int64(5) {
+			if err := v.PutState(t.Context(), s, serial+1, "line", []byte{byte(serial + 1)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		store.left = crash
+		err := v.PutState(t.Context(), s, 6, "line", []byte{6})
+		store.left = 1 << 30
+		data, serial, _, readErr := v.State(t.Context(), s)
+		if readErr != nil || len(data) != 1 || int64(data[0]) != serial || err == nil && serial != 6 {
+			t.Errorf("crash %d (%v): state %v, serial %d, %v", crash, err, data, serial, readErr)
+		}
+		if err := v.PutState(t.Context(), s, 6, "line", []byte{6}); err != nil {
+			t.Errorf("crash %d: again: %v", crash, err)
+		}
+		if err := v.Sweep(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		if names, err := store.List(t.Context(), "stack-1.state"); err != nil || len(names) != 6 {
+			t.Errorf("crash %d: a head and five states are kept as %v, %v", crash, names, err)
+		}
+	}
+}
+
+// TestSealed looks at what a store gets: neither what was written nor its like is in it, twice the same is not the same, and what is moved
+// under another name does not open.
+func TestSealed(t *testing.T) {
+	t.Parallel()
+	s, store := vault.Stack{Tenant: "lugano", UID: "1"}, vault.NewMemory()
+	v := vault.New(store, vault.NewMemory())
+	secret := make([]byte, 64)
+	_, _ = rand.Read(secret)
+	for _, run := range []string{"1", "2"} {
+		if err := v.PutPlan(t.Context(), s, "1", secret); err != nil {
+			t.Fatal(err)
+		}
+		data, _, err := store.Read(t.Context(), "stack-1.run-1.plan")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := store.Write(t.Context(), "stack-1.run-"+run+".source", "", data); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := v.Source(t.Context(), s, "1"); err == nil || errors.Is(err, vault.ErrNotFound) {
+			t.Errorf("a plan opens as a source: %v", err)
+		}
+	}
+	first, _, _ := store.Read(t.Context(), "stack-1.run-1.source")
+	second, _, _ := store.Read(t.Context(), "stack-1.run-2.source")
+	for i := range first {
+		if i > 0 && i+8 <= min(len(first), len(second)) && string(first[i:i+8]) == string(second[i:i+8]) {
+			t.Fatal("two writes look alike")
+		}
+	}
+}
+
+// frail is a store that fails after so many changes.
+type frail struct {
+	*vault.Memory
+	left int
+}
+
+var errCrash = errors.New("crash")
+
+func (f *frail) Write(ctx context.Context, name, version string, data []byte) (string, error) {
+	if f.left--; f.left < 0 {
+		return "", errCrash
+	}
+	return f.Memory.Write(ctx, name, version, data)
+}
+
+func (f *frail) Delete(ctx context.Context, name string) error {
+	if f.left--; f.left < 0 {
+		return errCrash
+	}
+	return f.Memory.Delete(ctx, name)
+}
