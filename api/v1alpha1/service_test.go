@@ -64,7 +64,7 @@ func serviceOfferingRows() map[string]row {
 		"a price as number":     {reason: "a number is not exact", edit: "/spec/prices/0/price 42.5", want: "spec.prices[0].price"},
 		"a price of no day":     {reason: "from when", edit: "/spec/prices/0/from", want: "spec.prices[0].from: Required value"},
 	}
-	lines(rows, "displayName", "/spec/displayName", 120, "Albo pretorio")
+	lines(rows, "displayName", "/spec/displayName", 120, "Albo pretorio online")
 	statusRows(rows, "Albo pretorio online")
 	rows["status: demand below zero"] = row{reason: "a count", via: status, edit: "/status/demand/quantity -1", want: "status.demand.quantity"}
 	rows["status: rule of another type"] = row{reason: "a type of a schema", via: status, edit: "/status/rules/0/type object", want: `status.rules[0].type: Unsupported value: "object"`}

@@ -221,11 +221,11 @@ func (r *Instances) changes(ctx context.Context, s *scope) ([]string, error) {
 		return []string{"change Stack/" + StackName(s.ServiceInstance)}, nil
 	}
 	if _, wrong := s.offering.schema.Complete(s.Spec.Parameters); len(wrong) > 0 {
-		return []string{"refuse spec.parameters: " + strings.Join(wrong, "; ")}, nil
+		return []string{short("refuse spec.parameters: " + strings.Join(wrong, "; "))}, nil
 	}
 	wanted, err := objectsOf(s.ServiceInstance, s.offering, s.values)
 	if err != nil {
-		return []string{"refuse spec.parameters: " + err.Error()}, nil
+		return []string{short("refuse spec.parameters: " + err.Error())}, nil
 	}
 	if err := r.account(ctx, s.workspace); err != nil {
 		return nil, err
@@ -249,6 +249,12 @@ func (r *Instances) changes(ctx context.Context, s *scope) ([]string, error) {
 		}
 	}
 	return out[:min(len(out), 64)], nil
+}
+
+// short is a text as far as the status takes it.
+func short(text string) string {
+	const longestText = 1000
+	return strings.ToValidUTF8(text[:min(len(text), longestText)], "")
 }
 
 // begin says before anything is written that the instance goes to another version: others wait for it, and stop when it fails.
