@@ -28,7 +28,7 @@ func lines(rows map[string]row, field, pointer string, maximum int, example stri
 	} {
 		rows[pointer+" "+name] = r
 	}
-	if example == "Sportello online" { // the one that may be left out
+	if example == "Sportello online" || example == "Albo pretorio online" { // those that may be left out
 		return
 	}
 	rows[pointer+" empty"] = row{reason: "it is required", edit: put(pointer, ""), want: "in body should be at least 1 chars long"}

@@ -72,6 +72,7 @@ type Upgrade struct {
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=1024
 	Changes []string `json:"changes,omitempty"`
 }
 
@@ -86,6 +87,7 @@ type ServiceInstanceStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:XValidation:rule=`self.all(c, c.lastTransitionTime > timestamp('0001-01-01T00:00:00Z'))`,message="lastTransitionTime is a time as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
 	// version is the version of the offering that is provisioned; absent before.
@@ -101,6 +103,7 @@ type ServiceInstanceStatus struct {
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=512
 	Objects []string `json:"objects,omitempty"`
 
 	// upgrade is what a newer version would change, while the instance is not at it.

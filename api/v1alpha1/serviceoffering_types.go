@@ -101,7 +101,7 @@ type Provisions struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:Type=object
-	Manifests []apiextensionsv1.JSON `json:"manifests,omitempty"`
+	Manifests []apiextensionsv1.JSON `json:"manifests,omitzero"`
 }
 
 // Decimal is a price with at most six decimals, in the consortium's currency, for example "42.50".
@@ -141,6 +141,7 @@ type ServiceOfferingSpec struct {
 	// displayName is the name that people read, one line.
 	// +optional
 	// +kubebuilder:validation:MaxLength=120
+	// +kubebuilder:validation:XValidation:rule=`self == self.trim() && self.matches(r'^[^\pC\pM\p{Zl}\p{Zp}\x{0374}\x{037E}\x{0387}\x{1FEF}\x{1FFD}\x{2000}\x{2001}\x{2126}\x{212A}\x{212B}\x{2329}\x{232A}\x{2ADC}]*$')`,message="displayName is one line in NFC without control, bidirectional or invisible characters and without blanks around it, for example Albo pretorio online"
 	DisplayName string `json:"displayName,omitempty"`
 
 	// version is the version of what it provisions. Change it with every change of provisions or parameters: instances are upgraded to it.
@@ -194,26 +195,31 @@ type Demand struct {
 	// instances is the number of ServiceInstances.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000000000
 	Instances int64 `json:"instances"`
 
 	// quantity is the sum of their quantities.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000000000
 	Quantity int64 `json:"quantity"`
 
 	// tenants is the number of tenants that ask.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000000000
 	Tenants int64 `json:"tenants"`
 
 	// provisioned is the number of instances that are Ready.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000000000
 	Provisioned int64 `json:"provisioned"`
 
 	// outdated is the number of instances that are not at spec.version yet.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000000000
 	Outdated int64 `json:"outdated"`
 }
 
@@ -228,6 +234,7 @@ type ServiceOfferingStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:XValidation:rule=`self.all(c, c.lastTransitionTime > timestamp('0001-01-01T00:00:00Z'))`,message="lastTransitionTime is a time as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
 	// demand is summed over all members.
@@ -270,10 +277,12 @@ type ParameterRule struct {
 	// minLength is the least number of characters, or of items.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000000
 	MinLength *int64 `json:"minLength,omitempty"`
 	// maxLength is the largest number of characters, or of items.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000000
 	MaxLength *int64 `json:"maxLength,omitempty"`
 
 	// pattern is a regular expression (RE2) that a text fulfils.
@@ -285,6 +294,7 @@ type ParameterRule struct {
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=256
 	Enum []string `json:"enum,omitempty"`
 }
 

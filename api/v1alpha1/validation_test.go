@@ -63,6 +63,9 @@ var kinds = map[string]kindOf{
 	"Workspace":  {resource: "workspaces", namespace: "default", valid: "testdata/workspace.yaml", rows: workspaceRows},
 	"Stack":      {resource: "stacks", namespace: "default", valid: "testdata/stack.yaml", rows: stackRows},
 	"StackRun":   {resource: "stackruns", namespace: "default", valid: "testdata/stackrun.yaml", rows: stackRunRows},
+
+	"ServiceOffering": {resource: "serviceofferings", valid: "testdata/serviceoffering.yaml", rows: serviceOfferingRows},
+	"ServiceInstance": {resource: "serviceinstances", namespace: "default", valid: "testdata/serviceinstance.yaml", rows: serviceInstanceRows},
 }
 
 func TestValidation(t *testing.T) {

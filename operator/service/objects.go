@@ -90,7 +90,7 @@ func (r *Instances) look(ctx context.Context, i *v1alpha1.ServiceInstance, ref R
 func isOurs(i *v1alpha1.ServiceInstance, live *unstructured.Unstructured, recorded bool) bool {
 	owner, labelled := live.GetLabels()[labelInstance]
 	written := slices.ContainsFunc(live.GetManagedFields(), func(f metav1.ManagedFieldsEntry) bool {
-		return f.Manager == apply.FieldManager && f.Operation == metav1.ManagedFieldsOperationApply
+		return f.Manager == fieldManager && f.Operation == metav1.ManagedFieldsOperationApply
 	})
 	return owner == string(i.UID) || (!labelled && recorded && written)
 }
@@ -101,7 +101,7 @@ func (r *Instances) equal(ctx context.Context, p pair) (bool, error) {
 		return true, nil
 	}
 	tried, err := r.try(ctx, p)
-	if apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsConflict(err) {
+	if malformed(err) || apierrors.IsForbidden(err) || apierrors.IsConflict(err) {
 		return false, nil // the apply itself tells
 	}
 	if err != nil {
@@ -121,7 +121,7 @@ func (r *Instances) patch(ctx context.Context, o *unstructured.Unstructured, opt
 	if err != nil {
 		return err
 	}
-	return r.Acting.Patch(as(ctx, o.GetNamespace()), o, client.RawPatch(types.ApplyPatchType, text), append(options, client.FieldOwner(apply.FieldManager))...)
+	return r.Acting.Patch(as(ctx, o.GetNamespace()), o, client.RawPatch(types.ApplyPatchType, text), append(options, client.FieldOwner(fieldManager))...)
 }
 
 // substance is an object without what every write changes.
@@ -150,6 +150,11 @@ func (r *Instances) send(ctx context.Context, p pair) error {
 	return explained(err, refOf(p.want).short(), p.want.GetNamespace())
 }
 
+// malformed tells whether the API server takes an object for none of its kind. Of a field of another type, an apply says so in words alone.
+func malformed(err error) bool {
+	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || (err != nil && strings.Contains(err.Error(), "failed to create typed patch object"))
+}
+
 // explained turns what the API server answered into what a person or the clock can do about it.
 func explained(err error, what, namespace string) error {
 	switch {
@@ -163,7 +168,7 @@ func explained(err error, what, namespace string) error {
 		return &outcome.Wait{Reason: v1alpha1.ReasonNoRoom, After: 30 * soon, Message: fmt.Sprintf("%s does not fit the quota of %s: %v; free some, or raise the workspace's quota", what, namespace, err)}
 	case apierrors.IsForbidden(err):
 		return stall(v1alpha1.ReasonNotAllowed, "%s in %s is refused: %w; ask the platform to correct the offering", what, namespace, err)
-	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
+	case malformed(err):
 		return stall(v1alpha1.ReasonInvalidManifest, "%s in %s is refused: %w; ask the platform to correct the offering", what, namespace, err)
 	}
 	return fmt.Errorf("applying %s in %s: %w", what, namespace, err)

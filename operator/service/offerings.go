@@ -38,6 +38,11 @@ func (r *Offerings) converge(ctx context.Context, o *v1alpha1.ServiceOffering) e
 		return err
 	}
 	o.Status.Demand = demand(o.Spec.Version, instances, members)
+	seen, err := check(o) // rules that are wrong do not replace those that hold
+	if err != nil {
+		return err
+	}
+	o.Status.Rules = seen.schema.Rules
 	err = r.Client.Get(ctx, client.ObjectKey{Name: o.Spec.Consortium}, &v1alpha1.Consortium{})
 	if apierrors.IsNotFound(err) {
 		return stall(v1alpha1.ReasonConsortiumNotFound, "spec.consortium: there is no consortium %s; create it, or make the offering in another", o.Spec.Consortium)
@@ -45,11 +50,6 @@ func (r *Offerings) converge(ctx context.Context, o *v1alpha1.ServiceOffering) e
 	if err != nil {
 		return fmt.Errorf("reading consortium %s: %w", o.Spec.Consortium, err)
 	}
-	seen, err := check(o) // rules that are wrong do not replace those that hold
-	if err != nil {
-		return err
-	}
-	o.Status.Rules = seen.schema.Rules
 	return nil
 }
 

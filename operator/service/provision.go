@@ -38,7 +38,7 @@ func (r *Instances) provisionObjects(ctx context.Context, s *scope) error {
 	if err != nil {
 		return err
 	}
-	if err := r.begin(ctx, s, s.Status.Stack, texts(slices.Concat(old, refs(wanted))...)); err != nil {
+	if err := r.record(ctx, s, s.Status.Stack, texts(slices.Concat(old, refs(wanted))...)); err != nil {
 		return err
 	}
 	deviating, err := r.write(ctx, s, pairs)
@@ -119,7 +119,7 @@ func (r *Instances) provisionStack(ctx context.Context, s *scope) error {
 	if !missing && live.Labels[v1alpha1.LabelOwner] != string(s.UID) {
 		return stall(v1alpha1.ReasonObjectConflict, "Stack/%s exists and is not this instance's: delete it, or name the instance differently", want.Name)
 	}
-	if err := r.begin(ctx, s, want.Name, s.Status.Objects); err != nil {
+	if err := r.record(ctx, s, want.Name, s.Status.Objects); err != nil {
 		return err
 	}
 	if missing {

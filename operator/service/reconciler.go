@@ -79,6 +79,9 @@ func (r *Instances) converge(ctx context.Context, s *scope) (next time.Duration,
 	if err != nil || stays {
 		return longest, err
 	}
+	if err := r.begin(ctx, s); err != nil {
+		return 0, err
+	}
 	if s.offering.Spec.Provisions.Stack != nil {
 		return longest, r.provisionStack(ctx, s)
 	}
@@ -218,11 +221,11 @@ func (r *Instances) changes(ctx context.Context, s *scope) ([]string, error) {
 		return []string{"change Stack/" + StackName(s.ServiceInstance)}, nil
 	}
 	if _, wrong := s.offering.schema.Complete(s.Spec.Parameters); len(wrong) > 0 {
-		return []string{"refuse spec.parameters: " + strings.Join(wrong, "; ")}, nil
+		return []string{short("refuse spec.parameters: " + strings.Join(wrong, "; "))}, nil
 	}
 	wanted, err := objectsOf(s.ServiceInstance, s.offering, s.values)
 	if err != nil {
-		return []string{"refuse spec.parameters: " + err.Error()}, nil
+		return []string{short("refuse spec.parameters: " + err.Error())}, nil
 	}
 	if err := r.account(ctx, s.workspace); err != nil {
 		return nil, err
@@ -248,14 +251,31 @@ func (r *Instances) changes(ctx context.Context, s *scope) ([]string, error) {
 	return out[:min(len(out), 64)], nil
 }
 
-// begin says before anything is written that the instance goes to another version, and what may be there from now on.
-func (r *Instances) begin(ctx context.Context, s *scope, stack string, objects []string) error {
+// short is a text as far as the status takes it.
+func short(text string) string {
+	const longestText = 1000
+	return strings.ToValidUTF8(text[:min(len(text), longestText)], "")
+}
+
+// begin says before anything is written that the instance goes to another version: others wait for it, and stop when it fails.
+func (r *Instances) begin(ctx context.Context, s *scope) error {
+	return r.tell(ctx, s, func() {
+		if version := s.offering.Spec.Version; s.Status.Version != "" && s.Status.Version != version {
+			s.Status.Upgrade = &v1alpha1.Upgrade{Version: version}
+			condition.Report(s, v1alpha1.ConditionConforms, false, v1alpha1.ReasonUpgrading, fmt.Sprintf("on the way from %s to %s", s.Status.Version, version))
+		}
+	})
+}
+
+// record says before anything is made what may be there from now on.
+func (r *Instances) record(ctx context.Context, s *scope, stack string, objects []string) error {
+	return r.tell(ctx, s, func() { s.Status.Stack, s.Status.Objects = stack, objects })
+}
+
+// tell writes the status at once if something in it is new.
+func (r *Instances) tell(ctx context.Context, s *scope, change func()) error {
 	before := s.DeepCopy()
-	s.Status.Stack, s.Status.Objects = stack, objects
-	if version := s.offering.Spec.Version; s.Status.Version != "" && s.Status.Version != version {
-		s.Status.Upgrade = &v1alpha1.Upgrade{Version: version}
-		condition.Report(s, v1alpha1.ConditionConforms, false, v1alpha1.ReasonUpgrading, fmt.Sprintf("on the way from %s to %s", s.Status.Version, version))
-	}
+	change()
 	if equality.Semantic.DeepEqual(before.Status, s.Status) {
 		return nil
 	}

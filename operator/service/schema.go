@@ -21,6 +21,8 @@ const (
 	maxParameters = 64
 	maxEnum       = 64
 	maxPattern    = 512
+	maxText       = 256 // of a value of an enum
+	maxLength     = 1_000_000_000
 	// exact is up to where a double, by which the API server compares, holds every whole number.
 	exact = 1 << 53
 )
@@ -164,8 +166,8 @@ func itemType(text json.RawMessage, path string) (string, error) {
 
 func lengths(r v1alpha1.ParameterRule, path string) error {
 	for _, n := range []*int64{r.MinLength, r.MaxLength} {
-		if n != nil && *n < 0 {
-			return fmt.Errorf("%s: a length is not negative", path)
+		if n != nil && (*n < 0 || *n > maxLength) {
+			return fmt.Errorf("%s: a length is neither negative nor above %d", path, maxLength)
 		}
 	}
 	if r.MinLength != nil && r.MaxLength != nil && *r.MinLength > *r.MaxLength {
@@ -205,6 +207,9 @@ func enum(r *v1alpha1.ParameterRule, p property, path string) error {
 	for _, value := range p.Enum {
 		if !is(r.Type, value) {
 			return fmt.Errorf("%s.enum: %v is no %s", path, value, r.Type)
+		}
+		if utf8.RuneCountInString(plain(value)) > maxText {
+			return fmt.Errorf("%s.enum has a value of more than %d characters", path, maxText)
 		}
 		r.Enum = append(r.Enum, plain(value))
 	}

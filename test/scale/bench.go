@@ -36,24 +36,34 @@ type bench struct {
 	scraper                   string // token of who may read the operator's metrics
 }
 
-// measure runs all phases on one new control plane.
-func measure(ctx context.Context, o options) (r *report, err error) {
-	b := &bench{options: o}
+// newBench starts a new control plane and builds the operator. What it returns beside ends both.
+func newBench(ctx context.Context, o options) (b *bench, done func() error, err error) {
+	b = &bench{options: o}
 	if b.dir, err = os.MkdirTemp("", "broletto-scale-"); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
+	remove := func() error { return os.RemoveAll(b.dir) }
 	b.say("building the operator")
 	if b.binary, err = buildOperator(ctx, b.dir); err != nil {
-		return nil, err
+		return nil, nil, errors.Join(err, remove())
 	}
 	if b.cluster, err = embedded.Start(ctx, kube.Options{Progress: o.progress}); err != nil {
-		return nil, err
+		return nil, nil, errors.Join(err, remove())
 	}
-	defer func() { err = errors.Join(err, b.cluster.Stop()) }()
+	done = func() error { return errors.Join(b.cluster.Stop(), remove()) }
 	if err := b.connect(ctx); err != nil {
+		return nil, nil, errors.Join(err, done())
+	}
+	return b, done, nil
+}
+
+// measure runs all phases on one new control plane.
+func measure(ctx context.Context, o options) (r *report, err error) {
+	b, done, err := newBench(ctx, o)
+	if err != nil {
 		return nil, err
 	}
+	defer func() { err = errors.Join(err, done()) }()
 	model, err := b.warmUp(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("warming up: %w", err)

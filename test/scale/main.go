@@ -28,6 +28,7 @@ type options struct {
 	rest       time.Duration
 	pairs      int      // creations of each kind that are timed in a guarded namespace and beside it
 	order      string   // of the phases: one b, and an a for each run of the plain client
+	instances  bool     // measure the catalogue, and nothing else
 	env        []string // of the operator, beside this process's own
 	progress   io.Writer
 }
@@ -46,6 +47,7 @@ func program() int {
 	flag.DurationVar(&o.rest, "rest", time.Minute, "how long to count requests at rest")
 	flag.IntVar(&o.pairs, "pairs", 300, "how many creations of each kind to time in a guarded namespace and beside it; 0: none")
 	flag.StringVar(&o.order, "order", "baaa", "order of the phases: b is Broletto, once; each a is one run of the plain client")
+	flag.BoolVar(&o.instances, "instances", false, "measure the catalogue instead: 120 instances of one tenant, and 15 tenants with ten each")
 	flag.Func("env", "variable of the operator's environment, for example GOGC=50; may be repeated", func(v string) error {
 		o.env = append(o.env, v)
 		return nil
@@ -62,6 +64,9 @@ func program() int {
 func run(ctx context.Context, o options, file string, out io.Writer) error {
 	if err := o.check(); err != nil {
 		return err
+	}
+	if o.instances {
+		return measureCatalogue(ctx, o, out)
 	}
 	r, err := measure(ctx, o)
 	if err != nil {
