@@ -87,7 +87,10 @@ func TestAnotherProgramThanPlanned(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			world := newWorld(t)
 			dir := t.TempDir()
-			w := engine.Work{Code: filepath.Join(dir, "code"), Dir: filepath.Join(dir, "dir"), State: filepath.Join(dir, "state"), Env: world.env, Passphrase: "p"}
+			w := engine.Work{
+				Code: filepath.Join(dir, "code"), Dir: filepath.Join(dir, "dir"), State: filepath.Join(dir, "state"),
+				Env: world.env, Passphrase: "p",
+			}
 			if err := os.Mkdir(w.Code, 0o700); err != nil {
 				t.Fatal(err)
 			}

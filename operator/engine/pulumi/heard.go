@@ -79,7 +79,8 @@ func failed(ctx context.Context, verb string, err error, h *heard, planning bool
 	}
 	failure := fmt.Errorf("pulumi %s: %s", verb, text)
 	switch {
-	case strings.Contains(text, "violates plan"):
+	case strings.Contains(text, "violates plan"), strings.Contains(text, "not allowed by the plan"),
+		strings.Contains(text, "no plan for resource"):
 		return &engine.Stale{Err: failure}
 	case planning && authors:
 		return &engine.Invalid{Err: failure}
