@@ -248,7 +248,8 @@ func (d *demo) startOperator(ctx context.Context) (*process, error) {
 	}
 	defer func() { _ = log.Close() }() // the child has its own descriptor
 	p := &process{ended: make(chan struct{}), log: log.Name()}
-	p.command = exec.CommandContext(context.WithoutCancel(ctx), self, "operator", "--metrics-bind-address=127.0.0.1:0", "--health-probe-bind-address=0")
+	p.command = exec.CommandContext(context.WithoutCancel(ctx), self, "operator", "--metrics-bind-address=127.0.0.1:0", "--health-probe-bind-address=0",
+		"--broker-bind-address=127.0.0.1:0", "--broker-url=")
 	p.command.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
 	p.command.Stdout, p.command.Stderr = log, log
 	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us: we stop it in order
