@@ -1,6 +1,8 @@
 package pulumi_test
 
 import (
+	"errors"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -73,4 +75,47 @@ func TestPulumi(t *testing.T) {
 			Spy: program(spy),
 		}
 	})
+}
+
+// The engine runs the program again to apply a plan, and a program may do otherwise than it did.
+func TestAnotherProgramThanPlanned(t *testing.T) {
+	e := pulumi.New(filepath.Dir(enginetest.Binary(t, "pulumi")))
+	for name, c := range map[string]struct{ planned, applied string }{
+		"output":   {"outputs: {a: one}", "outputs: {a: two}"},
+		"resource": {"outputs: {a: one}", "outputs: {a: one}\nresources:\n  m: {type: incluster:index:ConfigMap, properties: {name: m, data: {}}}"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			world := newWorld(t)
+			dir := t.TempDir()
+			w := engine.Work{
+				Code: filepath.Join(dir, "code"), Dir: filepath.Join(dir, "dir"), State: filepath.Join(dir, "state"),
+				Env: world.env, Passphrase: "p",
+			}
+			if err := os.Mkdir(w.Code, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			program := func(text string) {
+				if err := os.WriteFile(filepath.Join(w.Code, "Pulumi.yaml"), []byte("name: p\nruntime: yaml\n"+text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			program(c.planned)
+			if err := e.Prepare(t.Context(), w); err != nil {
+				t.Fatal(err)
+			}
+			plan, err := e.Plan(t.Context(), w, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			program(c.applied)
+			err = e.Apply(t.Context(), w, plan)
+			var stale *engine.Stale
+			if !errors.As(err, &stale) {
+				t.Errorf("error %v, want a Stale", err)
+			}
+			if world.left() > 0 {
+				t.Error("something was made that was not planned")
+			}
+		})
+	}
 }

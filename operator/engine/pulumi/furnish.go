@@ -29,7 +29,7 @@ func project(code string) (string, error) {
 		Name string `json:"name"`
 	}
 	if err := yaml.Unmarshal(text, &p); err != nil {
-		return "", &engine.Invalid{Err: fmt.Errorf("Pulumi.yaml: %w", err)} //nolint:revive // a file's name
+		return "", &engine.Invalid{Err: fmt.Errorf("reading Pulumi.yaml: %w", err)}
 	}
 	// It becomes part of a path.
 	if p.Name == "" || strings.ContainsFunc(p.Name, func(r rune) bool {

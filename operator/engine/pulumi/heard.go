@@ -65,6 +65,10 @@ func failed(ctx context.Context, verb string, err error, h *heard, planning bool
 	if errors.As(err, &exit) && !exit.Exited() {
 		return fmt.Errorf("pulumi %s: %w", verb, exit) // killed, by nobody we know
 	}
+	if errors.As(err, &exit) && verb == "up" && h != nil && len(h.errors) == 0 && len(h.steps) > 0 {
+		// Of outputs that are not as planned the engine says nothing, it only fails.
+		return &engine.Stale{Err: errors.New("pulumi up: the program has not the outputs that were planned: plan again")}
+	}
 	text, authors := err.Error(), false
 	if h != nil && len(h.errors) > 0 {
 		text, authors = told(h.errors)
@@ -75,7 +79,8 @@ func failed(ctx context.Context, verb string, err error, h *heard, planning bool
 	}
 	failure := fmt.Errorf("pulumi %s: %s", verb, text)
 	switch {
-	case strings.Contains(text, "violates plan"):
+	case strings.Contains(text, "violates plan"), strings.Contains(text, "not allowed by the plan"),
+		strings.Contains(text, "no plan for resource"):
 		return &engine.Stale{Err: failure}
 	case planning && authors:
 		return &engine.Invalid{Err: failure}

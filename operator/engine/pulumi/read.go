@@ -149,7 +149,9 @@ func actionsOf(steps []string) []string {
 			actions = append(actions, run.ActionCreate)
 		case apitype.OpDelete, apitype.OpDeleteReplaced, apitype.OpDiscardReplaced:
 			actions = append(actions, run.ActionDelete)
-		default: // update, import, and what we do not know: better one too many to approve than one unseen
+		case apitype.OpUpdate, apitype.OpImport:
+			fallthrough
+		default: // what we do not know: better one too many to approve than one unseen
 			actions = append(actions, run.ActionUpdate)
 		}
 	}

@@ -156,7 +156,8 @@ func TestInputs(t *testing.T) {
 	w := engine.Work{
 		Code: dir, Dir: filepath.Join(dir, "dir"), Passphrase: "p", Secret: []string{"key", "pair"},
 		Inputs: map[string]json.RawMessage{
-			"size": json.RawMessage(`3`), "key": json.RawMessage(`"s3cret"`), "pair": json.RawMessage(`{"a": "s3cret"}`), "aws:region": json.RawMessage(`"x"`),
+			"size": json.RawMessage(`3`), "key": json.RawMessage(`"s3cret"`),
+			"pair": json.RawMessage(`{"a": "s3cret"}`), "aws:region": json.RawMessage(`"x"`),
 		},
 	}
 	if err := os.WriteFile(filepath.Join(dir, "Pulumi.yaml"), []byte("name: p"), 0o600); err != nil {
@@ -197,13 +198,16 @@ func TestInputs(t *testing.T) {
 func TestCommand(t *testing.T) {
 	t.Setenv("BROLETTO_CANARY", "parent's")
 	path := filepath.Join(t.TempDir(), "pulumi")
-	script := "#!/bin/sh\ncase \"$2\" in\nenv) env; echo oops >&2; sleep 600 & exit 3;;\nwait) trap 'echo interrupted; exit 0' INT; echo began; while :; do sleep 0.1; done;;\nesac\n"
-	if err := os.WriteFile(path, []byte(script), 0o700); err != nil { //nolint:gosec // a program
+	script := "#!/bin/sh\ncase \"$2\" in\n" +
+		"env) env; echo oops >&2; sleep 600 & exit 3;;\n" +
+		"wait) trap 'echo interrupted; exit 0' INT; echo began; while :; do sleep 0.1; done;;\nesac\n"
+	if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	held := leash.Hold(t.Context(), time.Hour)
 	defer held.Release()
-	c := &command{path: path, grace: time.Minute, leash: held, env: map[string]string{"PATH": "/bin:/usr/bin", "MINE": "1", leash.Variable: held.Mark()}}
+	c := &command{path: path, grace: time.Minute, leash: held}
+	c.env = map[string]string{"PATH": "/bin:/usr/bin", "MINE": "1", leash.Variable: held.Mark()}
 	out, errs, code, err := c.Run(t.Context(), "/", nil, nil, nil, []string{"MINE=2", "THEIRS=3"}, "env")
 	if err == nil || code != 3 || errs != "oops\n" {
 		t.Errorf("code %d, error %v, printed %q", code, err, errs)
@@ -237,7 +241,7 @@ func TestWhoseTurnItIs(t *testing.T) {
 	}{
 		"program":  {[]apitype.DiagnosticEvent{{Message: "resource \"nobody\" not found"}}, true},
 		"stack":    {[]apitype.DiagnosticEvent{{URN: stackURN, Message: "unknown variable"}}, true},
-		"check":    {[]apitype.DiagnosticEvent{{URN: mapURN, Message: "incluster:index:ConfigMap resource 'first' has a problem: name is missing"}}, true},
+		"check":    {[]apitype.DiagnosticEvent{{URN: mapURN, Message: "resource 'first' has a problem: name is missing"}}, true},
 		"provider": {[]apitype.DiagnosticEvent{{URN: stackURN, Message: "preview failed"}, {URN: mapURN, Message: "connection refused"}}, false},
 	} {
 		if text, got := told(c.diagnostics); got != c.want || text == "" {
