@@ -90,7 +90,7 @@ func keptAuthority(ctx context.Context, o Options) (*tls.Certificate, []byte, er
 			return nil, nil, fmt.Errorf("writing Secret %s: %w", where, err)
 		}
 	}
-	return nil, nil, fmt.Errorf("Secret %s holds no usable authority: delete it", where)
+	return nil, nil, fmt.Errorf("the Secret %s holds no usable authority: delete it", where)
 }
 
 // serving is the certificate of this replica, signed anew when half its life is over.

@@ -68,7 +68,7 @@ func (s *Secrets) Read(ctx context.Context, name string) (data []byte, version s
 			return data, version, err
 		}
 		if version == last { // its parts went although nobody wrote a newer one
-			return nil, "", fmt.Errorf("Secret %s/%s names parts that are not there: restore it from a backup", s.namespace, name)
+			return nil, "", fmt.Errorf("the Secret %s/%s names parts that are not there: restore it from a backup", s.namespace, name)
 		}
 		last = version
 	}
@@ -80,7 +80,7 @@ func (s *Secrets) join(ctx context.Context, name, parts string) ([]byte, error) 
 	generation, number, _ := strings.Cut(parts, ".")
 	n, err := strconv.Atoi(number)
 	if err != nil {
-		return nil, fmt.Errorf("Secret %s/%s names parts %q, which this operator does not write: upgrade it", s.namespace, name, parts)
+		return nil, fmt.Errorf("the Secret %s/%s names parts %q, which this operator does not write: upgrade it", s.namespace, name, parts)
 	}
 	var data []byte
 	for i := range n {
