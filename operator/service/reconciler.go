@@ -239,6 +239,8 @@ func (r *Instances) changes(ctx context.Context, s *scope) ([]string, error) {
 		switch {
 		case p.live == nil:
 			out = append(out, "make "+refOf(p.want).short())
+		case p.refused != nil:
+			out = append(out, "refuse "+refOf(p.want).short())
 		case !p.same:
 			out = append(out, "change "+refOf(p.want).short())
 		}
