@@ -104,7 +104,7 @@ func (b *Broker) keep(w http.ResponseWriter, r *http.Request, c *caller, put fun
 	if !slices.Contains(by, c.run.Spec.Operation) {
 		return forbidden("run %s is of operation %s, which does not write %s", c.run.Name, c.run.Spec.Operation, r.URL.Path)
 	}
-	data, leave, err := b.body(w, r, c, run.MaxBlob)
+	data, leave, err := b.body(r, c, run.MaxBlob)
 	if err != nil {
 		return err
 	}

@@ -86,7 +86,9 @@ func (b *Broker) serve(h handle) http.Handler {
 			var c *caller
 			if c, err = b.callers.find(r); err == nil {
 				name = c.run.Namespace + "/" + c.run.Name
-				err = h(w, r, c)
+				if err = h(w, r, c); err != nil { // or a runner that still sends hears of a broken connection instead of our answer
+					_, _ = io.CopyN(io.Discard, r.Body, 2*run.MaxBlob)
+				}
 			}
 		}
 		if err == nil {
@@ -96,7 +98,6 @@ func (b *Broker) serve(h handle) http.Handler {
 		if f.code >= http.StatusInternalServerError {
 			log.Log.Error(err, "answering a runner", "path", r.URL.Path, "run", name)
 		}
-		w.Header().Set("Connection", "close") // a body that was not read to its end is not waited for
 		_ = answerJSON(w, f.code, f.Problem)
 	})
 }
@@ -210,7 +211,7 @@ func (b *Broker) report(w http.ResponseWriter, r *http.Request, c *caller) error
 	if l != nil && l.RunUID == c.run.UID && l.PodUID != c.uid {
 		return &vault.Held{Lock: *l}
 	}
-	data, leave, err := b.body(w, r, c, maxReport)
+	data, leave, err := b.body(r, c, maxReport)
 	if err != nil {
 		return err
 	}
@@ -233,7 +234,7 @@ func (b *Broker) report(w http.ResponseWriter, r *http.Request, c *caller) error
 }
 
 // body reads a body to its end, in its turn; the caller gives its seats back when it needs it no more.
-func (b *Broker) body(w http.ResponseWriter, r *http.Request, c *caller, most int64) (data []byte, leave func(), err error) {
+func (b *Broker) body(r *http.Request, c *caller, most int64) (data []byte, leave func(), err error) {
 	tooLarge := refused(http.StatusRequestEntityTooLarge, v1alpha1.FailureEngine, "it is larger than %d bytes: make the stack smaller", most)
 	if r.ContentLength > most {
 		return nil, nil, tooLarge
@@ -246,14 +247,13 @@ func (b *Broker) body(w http.ResponseWriter, r *http.Request, c *caller, most in
 	if r.ContentLength > 0 {
 		held.Grow(int(r.ContentLength) + bytes.MinRead) // or it grows to twice the size at the end
 	}
-	_, err = held.ReadFrom(http.MaxBytesReader(w, r.Body, most))
-	if err == nil {
+	n, err := held.ReadFrom(io.LimitReader(r.Body, most+1))
+	if err == nil && n <= most {
 		return held.Bytes(), leave, nil
 	}
 	leave()
-	var over *http.MaxBytesError
 	switch {
-	case errors.As(err, &over):
+	case err == nil:
 		return nil, nil, tooLarge
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, nil, refused(http.StatusRequestTimeout, v1alpha1.FailureInfrastructure, "the body did not come in %s: send it again", b.BodyTime)

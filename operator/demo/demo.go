@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,15 +34,15 @@ const patience = 2 * time.Minute
 
 // Options say how the demo runs.
 type Options struct {
-	Dir  string    // data folder; empty: the user's cache
-	Port int       // API server's port; 0: the one of the last run, or any free one
-	Once bool      // stop after the report
-	Node string    // folder of a cluster with nodes, as "make node" leaves it, to host on; empty: a control plane of the demo's own
+	Dir  string // data folder; empty: the user's cache
+	Port int    // API server's port; 0: the one of the last run, or any free one
+	Once bool   // stop after the report
+	Node string // folder of a cluster with nodes, as "make node" leaves it, to host on; empty: a control plane of the demo's own
 	// Runner is the path of broletto-runner, with which the demo's own control plane gets a stand-in node that runs stacks; empty: none do.
 	Runner string
 	// Engines builds what runs stacks and returns its folder; nil: there is nothing to run them with.
 	Engines func(ctx context.Context, progress io.Writer) (dir string, err error)
-	Out  io.Writer // progress and report
+	Out     io.Writer // progress and report
 }
 
 // demo is one run.
@@ -87,6 +88,11 @@ func run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, node.stop()) }() // before the operator: runs tell it how they ended
+	if o.Node == "" {
+		if err := operator.watch(ctx, d.stacks); err != nil {
+			return err
+		}
+	}
 	if err := d.report(ctx); err != nil {
 		return err
 	}
@@ -152,29 +158,9 @@ func (d *demo) host(ctx context.Context) error {
 
 // apply applies one step of every sample and waits for it. Kinds that this version does not have yet are left out.
 func (d *demo) apply(ctx context.Context, step string) error {
-	files, err := config.Samples.ReadDir("samples")
+	applied, err := d.put(ctx, step)
 	if err != nil {
 		return err
-	}
-	var applied []*unstructured.Unstructured
-	for _, folder := range files {
-		text, err := config.Samples.ReadFile("samples/" + folder.Name() + "/" + step + ".yaml")
-		if err != nil {
-			return err
-		}
-		objects, err := embedded.Documents(text)
-		if err != nil {
-			return err
-		}
-		for _, o := range objects {
-			if !d.client.Scheme().Recognizes(o.GroupVersionKind()) {
-				continue
-			}
-			if err := d.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(o), client.FieldOwner("broletto-demo"), client.ForceOwnership); err != nil {
-				return fmt.Errorf("applying %s %s: %w", o.GetKind(), o.GetName(), err)
-			}
-			applied = append(applied, o)
-		}
 	}
 	started := time.Now()
 	if err := d.ready(ctx, applied); err != nil {
@@ -182,6 +168,37 @@ func (d *demo) apply(ctx context.Context, step string) error {
 	}
 	fmt.Fprintf(d.Out, "%6.1fs  %s: %d objects Ready\n", time.Since(started).Seconds(), strings.TrimLeft(step, "0123456789-"), len(applied))
 	return nil
+}
+
+// put applies one step of every sample that has it.
+func (d *demo) put(ctx context.Context, step string) (applied []*unstructured.Unstructured, err error) {
+	files, err := config.Samples.ReadDir("samples")
+	if err != nil {
+		return nil, err
+	}
+	for _, folder := range files {
+		text, err := config.Samples.ReadFile("samples/" + folder.Name() + "/" + step + ".yaml")
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		objects, err := embedded.Documents(text)
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range objects {
+			if !d.client.Scheme().Recognizes(o.GroupVersionKind()) {
+				continue
+			}
+			if err := d.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(o), client.FieldOwner("broletto-demo"), client.ForceOwnership); err != nil {
+				return nil, fmt.Errorf("applying %s %s: %w", o.GetKind(), o.GetName(), err)
+			}
+			applied = append(applied, o)
+		}
+	}
+	return applied, nil
 }
 
 // ready waits until every object is, and names those that are not when time is over.
@@ -257,7 +274,8 @@ func (d *demo) startOperator(ctx context.Context) (*process, error) {
 	}
 	defer func() { _ = log.Close() }() // the child has its own descriptor
 	p := &process{ended: make(chan struct{}), log: log.Name()}
-	p.command = exec.CommandContext(context.WithoutCancel(ctx), self, "operator", "--metrics-bind-address=127.0.0.1:0", "--health-probe-bind-address=0")
+	p.command = exec.CommandContext(context.WithoutCancel(ctx), self, "operator", "--metrics-bind-address=127.0.0.1:0", "--health-probe-bind-address=0",
+		"--broker-bind-address=127.0.0.1:0", "--broker-url=")
 	p.command.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
 	p.command.Stdout, p.command.Stderr = log, log
 	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us: we stop it in order

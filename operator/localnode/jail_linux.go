@@ -58,10 +58,7 @@ func jailable() error {
 	if os.Getuid() != 0 {
 		return nil
 	}
-	cmd := exec.Command("")
-	cmd.Err = nil // it looked for a program of that name
-	cmd.Env = []string{}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd := &exec.Cmd{Env: []string{}, SysProcAttr: &syscall.SysProcAttr{Setsid: true}}
 	release, err := lockUp(cmd, jail{})
 	if err != nil {
 		return err

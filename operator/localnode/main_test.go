@@ -101,7 +101,7 @@ func set(t *testing.T, change ...func(*Options)) *scene {
 	if err := os.WriteFile(filepath.Join(engines, "engine"), []byte("vroom"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	s.options.Runner, s.options.Engines, s.options.Dir, s.options.Slots, s.options.Grace = runner, engines, t.TempDir(), 2, 5*time.Second
+	s.options.Runner, s.options.Engines, s.options.Dir, s.options.Slots, s.options.Grace = runner, engines, t.TempDir(), 2, 2*time.Second
 	for _, f := range change {
 		f(&s.options)
 	}

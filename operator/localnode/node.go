@@ -25,8 +25,9 @@ import (
 const (
 	// Name is the node's.
 	Name = "local"
-	// User and Group are who it is to the API server.
-	User  = "system:node:" + Name
+	// User is who it is to the API server.
+	User = "system:node:" + Name
+	// Group is that of nodes.
 	Group = "system:nodes"
 	// Label says that a node is this one.
 	Label = "broletto.dev/local-node"

@@ -20,6 +20,7 @@ import (
 
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/operator/run"
+	"github.com/broletto/broletto/test/stage"
 )
 
 func TestJobCompletes(t *testing.T) {
@@ -316,5 +317,30 @@ func TestNodeDies(t *testing.T) {
 	}
 	if text := s.log(pod, corev1.PodLogOptions{}); text != "leaf lives\n" {
 		t.Errorf("its log is %q", text)
+	}
+}
+
+// A workspace's guardrails let a run through: its pod is restricted, and within the quota.
+func TestRunInAWorkspace(t *testing.T) {
+	b := stage.New(t, "node")
+	c, tenant := b.Consortium(), b.Tenant("a")
+	b.Ready(c, tenant)
+	w := b.Workspace(tenant, "w")
+	b.Ready(w)
+	s := set(t)
+	s.namespace = w.TargetNamespace()
+	s.start()
+	job := s.job("look", "look", func(j *batchv1.Job) {
+		pod := &j.Spec.Template.Spec
+		pod.SecurityContext = &corev1.PodSecurityContext{
+			RunAsNonRoot: new(true), RunAsUser: new(int64(lastID)), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		}
+		pod.Containers[0].SecurityContext = &corev1.SecurityContext{
+			AllowPrivilegeEscalation: new(false), ReadOnlyRootFilesystem: new(true), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		}
+	})
+	s.finished(job, batchv1.JobComplete)
+	if text := s.log(s.phase(job, corev1.PodSucceeded), corev1.PodLogOptions{}); !strings.Contains(text, "work <nil>") {
+		t.Errorf("the log is %s", text)
 	}
 }

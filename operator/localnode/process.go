@@ -27,11 +27,10 @@ type process struct {
 
 // spawn starts the process of a pod, which dies with this one.
 func (n *Node) spawn(p *plan, output io.Writer) (*process, error) {
-	cmd := exec.Command(n.Runner)
-	cmd.Env, cmd.Dir = p.env, p.work
-	cmd.Stdout, cmd.Stderr = output, output
-	cmd.WaitDelay = leftover
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd := &exec.Cmd{
+		Path: n.Runner, Args: []string{n.Runner}, Env: p.env, Dir: p.work, Stdout: output, Stderr: output,
+		WaitDelay: leftover, SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}
 	dieWithParent(cmd.SysProcAttr)
 	release := func() {}
 	if n.jailed() {

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -182,8 +183,8 @@ func (v *view) send(w io.Writer, lines []byte) (done bool) {
 
 // lastLines are the last of some whole lines.
 func lastLines(lines []byte, count int64) []byte {
-	for i := len(lines) - 1; i >= 0; i-- {
-		if lines[i] == '\n' {
+	for i, b := range slices.Backward(lines) {
+		if b == '\n' {
 			if count == 0 {
 				return lines[i+1:]
 			}

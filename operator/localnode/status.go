@@ -18,6 +18,8 @@ const (
 	patience = 10 * time.Minute
 	// farewell bounds the same once the node stops.
 	farewell = 15 * time.Second
+	// again is the time between two tries.
+	again = 100 * time.Millisecond
 )
 
 // terminal says whether a pod has ended for good.
@@ -52,8 +54,7 @@ func gone(err error) bool { return apierrors.IsNotFound(err) || errors.Is(err, e
 // insist does the same until it succeeds, the pod is gone, or there is no use.
 func insist(ctx context.Context, f func() error) error {
 	var last error
-	backoff := wait.Backoff{Duration: 20 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 1 << 30, Cap: 2 * time.Second}
-	err := wait.ExponentialBackoffWithContext(ctx, backoff, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextCancel(ctx, again, true, func(context.Context) (bool, error) {
 		last = f()
 		switch {
 		case last == nil:

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"strconv"
@@ -135,8 +136,7 @@ func (c *Client) PutState(ctx context.Context, serial int64, lineage string, dat
 func (c *Client) call(ctx context.Context, method, path string, body []byte, h http.Header) ([]byte, error) {
 	for wait := firstPause; ; wait = min(2*wait, longestPause) {
 		data, err := c.once(ctx, method, path, body, h)
-		var passing *passing
-		if !errors.As(err, &passing) {
+		if _, ok := errors.AsType[*passing](err); !ok {
 			return data, err
 		}
 		if pause(ctx, wait) != nil {
@@ -162,9 +162,7 @@ func (c *Client) once(ctx context.Context, method, path string, body []byte, h h
 	if err != nil {
 		return nil, err
 	}
-	for k, v := range h {
-		req.Header[k] = v
-	}
+	maps.Copy(req.Header, h)
 	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
 	resp, err := c.http.Do(req)
 	if err != nil {

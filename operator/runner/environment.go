@@ -3,6 +3,7 @@ package runner
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -26,12 +27,10 @@ func (s *scope) environment() (map[string]string, error) {
 	if err := os.WriteFile(config, kubeconfig(s.Host, s.Port, s.Account, namespace), 0o600); err != nil {
 		return nil, fmt.Errorf("writing the kubeconfig of the stack's code: %w", err)
 	}
-	for name, value := range map[string]string{
+	maps.Copy(env, map[string]string{
 		"KUBECONFIG": config, "KUBE_CONFIG": config, "KUBE_CONFIG_PATH": config, "KUBE_NAMESPACE": namespace,
 		"KUBERNETES_SERVICE_HOST": s.Host, "KUBERNETES_SERVICE_PORT": s.Port,
-	} {
-		env[name] = value
-	}
+	})
 	return env, nil
 }
 

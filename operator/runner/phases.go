@@ -107,16 +107,14 @@ func (s *scope) fetch(ctx context.Context) error {
 
 // without says what follows when no source is kept.
 func (s *scope) without(ctx context.Context) error {
-	switch s.order.Operation {
-	case v1alpha1.OperationApply:
+	if s.order.Operation == v1alpha1.OperationApply {
 		return as(v1alpha1.FailureOutOfDate, errors.New("the source of the approved plan is not kept any more: approve a new one"))
-	case v1alpha1.OperationDestroy:
-		if _, err := s.Broker.Get(ctx, run.PathState); errors.Is(err, ErrNone) {
-			s.report.Plan = &v1alpha1.PlanSummary{Digest: run.Digest(s.order.Key, nil, nil)}
-			return errNothing
-		} else if err != nil {
-			return err
-		}
+	}
+	if _, err := s.Broker.Get(ctx, run.PathState); errors.Is(err, ErrNone) && s.order.Operation == v1alpha1.OperationDestroy {
+		s.report.Plan = &v1alpha1.PlanSummary{Digest: run.Digest(s.order.Key, nil, nil)}
+		return errNothing
+	} else if err != nil && !errors.Is(err, ErrNone) {
+		return err
 	}
 	return errors.New("no source is kept although something was applied, so nothing can be said of it: apply once more, or set spec.deletionPolicy to Orphan")
 }
@@ -242,7 +240,7 @@ func (s *scope) applyAndSave(ctx context.Context) error {
 	if cause := context.Cause(engineCtx); err != nil && cause != nil {
 		err = errors.Join(cause, err)
 	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Patience)
+	last, cancel := s.lastly(ctx)
 	defer cancel()
 	if failed := s.saver.last(last); failed != nil {
 		return errors.Join(fmt.Errorf("the state after the run is not saved (what was made may be unknown to the next run): %w", failed), err)

@@ -42,7 +42,7 @@ func written(s string) map[string]string {
 
 func TestRedactionFindsEveryForm(t *testing.T) {
 	r := newRedactor()
-	r.addJSON(json.RawMessage(fmt.Sprintf("%s", mustJSON(secret))))
+	r.addJSON(mustJSON(secret))
 	for name, text := range written(secret) {
 		got := r.Text("before " + text + " after")
 		if !strings.HasPrefix(got, "before ") || !strings.HasSuffix(got, " after") || !strings.Contains(got, mask) || len(got) > len("before  after")+len(mask)+30 {

@@ -19,7 +19,7 @@ import (
 const (
 	// lockPatience is how long the lock of the state is waited for: a run before this one may be about to give it back.
 	lockPatience = time.Minute
-	// savePatience is how long a last state, and then a report, is tried to be delivered. Both fit into the grace of the pod.
+	// savePatience is how long a last state, and then a report, is tried to be delivered; a third of it when the run was ended, as a pod has but its grace.
 	savePatience = 150 * time.Second
 	// saveEvery is how often the state is looked at while an engine applies.
 	saveEvery = 500 * time.Millisecond
@@ -105,9 +105,18 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 	s.hide()
 	// Whatever ended the run: its end is told.
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Patience)
+	last, cancel := s.lastly(live)
 	defer cancel()
 	return s.Broker.Report(last, s.report)
+}
+
+// lastly is a context for what is told at the end, also of what was ended. Then less time is left: an engine takes most of a pod's grace.
+func (s *scope) lastly(ctx context.Context) (context.Context, context.CancelFunc) {
+	patience := s.Patience
+	if ctx.Err() != nil {
+		patience /= 3
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), patience)
 }
 
 // do is the run, under its deadline and with signs of life.

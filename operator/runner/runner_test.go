@@ -119,7 +119,7 @@ func TestALifeOfAStack(t *testing.T) {
 }
 
 func TestFailureClasses(t *testing.T) {
-	boom := errors.New("boom hunter2!")
+	boom := errors.New("boom hunter2! at once")
 	for name, row := range map[string]struct {
 		op    v1alpha1.Operation
 		spoil func(s *stage)
@@ -368,7 +368,7 @@ func TestTheBrokerIsKnownByItsCertificate(t *testing.T) {
 	if _, err := NewClient("http://broker", s.broker.ca(), "token"); err == nil {
 		t.Error("a client without TLS")
 	}
-	client, err := NewClient(s.broker.URL, anotherCA(t), s.Runner.Broker.token)
+	client, err := NewClient(s.broker.URL, anotherCA(t), s.Broker.token)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
@@ -103,13 +104,14 @@ func dialHTTPS(ep *transport.Endpoint, credentials map[string][]byte, o Options)
 type identity struct {
 	*gitssh.PublicKeys
 	algorithms []string
+	patience   time.Duration
 }
 
 // ClientConfig lets the server show a kind of key that is known, as it may have others.
 func (i *identity) ClientConfig() (*ssh.ClientConfig, error) {
 	c, err := i.PublicKeys.ClientConfig()
 	if err == nil {
-		c.HostKeyAlgorithms = i.algorithms
+		c.HostKeyAlgorithms, c.Timeout = i.algorithms, i.patience
 	}
 	return c, err
 }
@@ -147,7 +149,7 @@ func dialSSH(ctx context.Context, ep *transport.Endpoint, credentials map[string
 		return nil, err
 	}
 	return func(context.Context) (transport.UploadPackSession, func(), error) {
-		s, err := gitssh.NewClient(&ssh.ClientConfig{Timeout: o.dialer().Timeout}).NewUploadPackSession(&at, &identity{keys, known.HostKeyAlgorithms(name)})
+		s, err := gitssh.DefaultClient.NewUploadPackSession(&at, &identity{keys, known.HostKeyAlgorithms(name), o.dialer().Timeout})
 		return s, func() {}, err
 	}, nil
 }
@@ -267,17 +269,15 @@ func write(ctx context.Context, store storer.EncodedObjectStorer, tree *object.T
 }
 
 func writeOne(store storer.EncodedObjectStorer, to *run.Tree, name string, entry object.TreeEntry) error {
-	m := os.ModeIrregular
-	switch entry.Mode {
-	case filemode.Dir:
+	if entry.Mode == filemode.Dir {
 		return to.Add(name, os.ModeDir, 0, nil)
-	case filemode.Regular, filemode.Deprecated:
-		m = 0o644
-	case filemode.Executable:
-		m = 0o755
 	}
-	if !m.IsRegular() { // a link or a submodule
-		return to.Add(name, m, 0, nil)
+	if !entry.Mode.IsFile() || entry.Mode == filemode.Symlink { // or a submodule
+		return to.Add(name, os.ModeIrregular, 0, nil)
+	}
+	m := os.FileMode(0o644)
+	if entry.Mode == filemode.Executable {
+		m = 0o755
 	}
 	blob, err := object.GetBlob(store, entry.Hash)
 	if err != nil {
@@ -307,8 +307,7 @@ func (c *capped) Read(p []byte) (int, error) {
 // gitFailure says whose turn it is after trouble with a repository.
 func gitFailure(what string, err error) error {
 	var status *githttp.Err
-	var shut *plumbing.UnexpectedError
-	if errors.As(err, &shut) { // it does not unwrap
+	if shut, ok := errors.AsType[*plumbing.UnexpectedError](err); ok { // it does not unwrap
 		err = shut.Err
 	}
 	var unknown *hostkeys.KeyError

@@ -104,8 +104,7 @@ func unpack(ctx context.Context, repo *remote.Repository, layer ocispec.Descript
 	defer func() { _ = blob.Close() }()
 	r := content.NewVerifyReader(blob, layer)
 	if err := add(r, layer, tree); err != nil {
-		var hostile *run.Hostile
-		if errors.As(err, &hostile) {
+		if _, ok := errors.AsType[*run.Hostile](err); ok {
 			return err
 		}
 		return registryFailure("unpacking the artefact", err)
@@ -143,7 +142,8 @@ func registryFailure(what string, err error) error {
 	switch {
 	case errors.Is(err, errdef.ErrNotFound):
 		return authors("%s: the registry has none under this digest, or the credentials do not show it: correct oci.reference or oci.secret", what)
-	case errors.Is(err, content.ErrMismatchedDigest), errors.Is(err, content.ErrTrailingData), errors.Is(err, content.ErrInvalidDescriptorSize):
+	case errors.Is(err, content.ErrMismatchedDigest), errors.Is(err, content.ErrTrailingData), errors.Is(err, content.ErrInvalidDescriptorSize),
+		strings.Contains(err.Error(), "digest mismatch"): // of a manifest, which has no error of its own
 		return authors("%s: it does not have the digest that it should have: somebody changed it (%w)", what, err)
 	case errors.Is(err, auth.ErrBasicCredentialNotFound):
 		return authors("%s: the registry wants credentials: name a Secret in oci.secret", what)

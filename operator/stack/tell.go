@@ -91,7 +91,7 @@ func tellDrift(s *v1alpha1.Stack, h history) {
 			}
 		}
 		s.Status.Drift = now
-	case seen != nil && h.settled != nil && h.settled.at.After(seen.LookedAt.Time):
+	case seen != nil && h.settled != nil && !h.settled.at.Before(seen.LookedAt.Time):
 		s.Status.Drift = &v1alpha1.StackDrift{LookedAt: seen.LookedAt} // what was found is put right
 	}
 	switch drift := s.Status.Drift; {

@@ -65,7 +65,7 @@ func (w *warnings) HandleWarningHeader(_ int, _ string, text string) {
 func install(t *testing.T) *installation {
 	t.Helper()
 	i := &installation{warnings: &warnings{}, metrics: freeAddress(t), probes: freeAddress(t)}
-	values := map[string]any{"extraArgs": []any{"--metrics-bind-address=" + i.metrics, "--health-probe-bind-address=" + i.probes}}
+	values := map[string]any{"extraArgs": []any{"--metrics-bind-address=" + i.metrics, "--health-probe-bind-address=" + i.probes, "--broker-bind-address=127.0.0.1:0"}}
 	manifest := render(t, home, values).manifest()
 	i.objects = objects(t, manifest)
 	prepare := func(_ context.Context, plane *kube.ControlPlane) error {

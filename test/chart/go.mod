@@ -1,6 +1,6 @@
 module github.com/broletto/broletto/test/chart
 
-go 1.26.0
+go 1.26.6
 
 require (
 	github.com/broletto/broletto v0.0.0

@@ -111,7 +111,7 @@ func servesAtItsPorts(t *testing.T, binary string, container corev1.Container) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, help)
 	}
-	flags := map[string]string{"metrics": "--metrics-bind-address", "probes": "--health-probe-bind-address"}
+	flags := map[string]string{"metrics": "--metrics-bind-address", "probes": "--health-probe-bind-address", "broker": "--broker-bind-address"}
 	for _, p := range container.Ports {
 		want := fmt.Sprintf(`(default ":%d")`, p.ContainerPort)
 		if line := regexp.MustCompile(flags[p.Name] + ` .*`).FindString(string(help)); !strings.Contains(line, want) {

@@ -49,7 +49,7 @@ func startProcess(binary, kubeconfig string, env []string) (*process, error) {
 	}
 	defer func() { _ = log.Close() }() // the child has its own descriptor
 	p := &process{ended: make(chan struct{}), log: log.Name(), metrics: "https://" + metrics + "/metrics"}
-	p.command = exec.Command(binary, "operator", "--metrics-bind-address="+metrics, "--health-probe-bind-address=0")
+	p.command = exec.Command(binary, "operator", "--metrics-bind-address="+metrics, "--health-probe-bind-address=0", "--broker-bind-address=127.0.0.1:0", "--broker-url=")
 	p.command.Env = append(append(os.Environ(), env...), "KUBECONFIG="+kubeconfig)
 	p.command.Stdout, p.command.Stderr = log, log
 	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us: we stop it in order

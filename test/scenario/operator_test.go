@@ -81,7 +81,8 @@ func start(t *testing.T, env ...string) *operator {
 		t.Fatal(err)
 	}
 	defer func() { _ = log.Close() }() // the child has its own descriptor
-	o.command = exec.Command(path, "operator", "--metrics-bind-address="+o.metrics, "--health-probe-bind-address="+o.probes)
+	o.command = exec.Command(path, "operator", "--metrics-bind-address="+o.metrics, "--health-probe-bind-address="+o.probes,
+		"--broker-bind-address=127.0.0.1:0", "--broker-url=")
 	o.command.Env = append(append(os.Environ(), "KUBECONFIG="+writeKubeconfig(t, dir, cfg)), env...)
 	o.command.Stdout, o.command.Stderr = log, log
 	if err := o.command.Start(); err != nil {

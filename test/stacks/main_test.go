@@ -124,7 +124,7 @@ func (p *plant) runnerLogs(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pods, err := c.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{LabelSelector: v1alpha1.LabelRun})
+	pods, err := c.CoreV1().Pods("").List(context.WithoutCancel(t.Context()), metav1.ListOptions{LabelSelector: v1alpha1.LabelRun})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,10 +133,11 @@ func (p *plant) runnerLogs(t *testing.T) string {
 		if pod.Status.Phase == corev1.PodPending {
 			continue
 		}
-		stream, err := c.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{}).Stream(t.Context())
+		stream, err := c.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{}).Stream(context.WithoutCancel(t.Context()))
 		if err != nil {
 			continue // it is just being deleted
 		}
+		fmt.Fprintf(&all, "%s/%s:\n", pod.Namespace, pod.Name)
 		_, err = io.Copy(&all, stream)
 		if err := errors.Join(err, stream.Close()); err != nil {
 			t.Fatal(err)

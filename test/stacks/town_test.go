@@ -41,6 +41,12 @@ const workspace = "sito"
 func newTown(t *testing.T, name string) *town {
 	t.Helper()
 	w := &town{T: t, plant: running(t), admin: cluster.Client(t, cluster.Admin()), name: name}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the runners printed:\n%s", w.runnerLogs(t))
+			t.Logf("the operator's log ends:\n%s", tail(w.operatorLog(), 30))
+		}
+	})
 	consortium, tenant, site := w.consortium(), w.tenant(), &v1alpha1.Workspace{ObjectMeta: w.home(workspace)}
 	site.Spec = v1alpha1.WorkspaceSpec{Environment: v1alpha1.Test, DataClass: v1alpha1.DataClassOrdinary, PersonalData: new(false), DeletionPolicy: v1alpha1.DeletionDelete}
 	for _, o := range []condition.Object{consortium, tenant, site} {
@@ -51,6 +57,12 @@ func newTown(t *testing.T, name string) *town {
 		w.ready(o)
 	}
 	return w
+}
+
+// tail are the last lines of a text.
+func tail(text string, lines int) string {
+	all := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
 func (w *town) consortium() *v1alpha1.Consortium {
@@ -75,6 +87,7 @@ func (w *town) tenant() *v1alpha1.Tenant {
 		DisplayName: "Associazione", Kind: v1alpha1.Association, Consortium: "c-" + w.name, Codes: v1alpha1.Codes{Other: strings.ToUpper(w.name)},
 		Memberships:    []v1alpha1.Membership{{Entry: "2024-04-04", Act: "accordo quadro", ConvenienceStudy: "studio preliminare"}},
 		Administrators: []v1alpha1.Subject{{Kind: v1alpha1.SubjectGroup, Name: w.name + ":ict"}},
+		StorageClasses: []v1alpha1.StorageClass{{Name: "standard"}},
 		Quota: v1alpha1.Quota{
 			"requests.cpu": "8", "requests.memory": "32Gi", "limits.cpu": "40", "limits.memory": "64Gi", "requests.storage": "100Gi", "pods": "100",
 		},

@@ -77,6 +77,12 @@ func (c *cluster) approve(ctx context.Context, s *v1alpha1.Stack, digest v1alpha
 	case digest != "" && digest != plan.Digest:
 		return fmt.Errorf("stack %s: the plan that waits is %s, not %s: look at it, and approve that one", s.Name, plan.Digest, digest)
 	}
+	if s.Spec.ApprovedPlan == plan.Digest { // the same plan was approved and used before: it wants to be approved again
+		var err error
+		if s, err = c.retract(ctx, s); err != nil {
+			return err
+		}
+	}
 	approved := s.DeepCopy()
 	approved.Spec.ApprovedPlan = plan.Digest
 	patch := client.MergeFromWithOptions(s, client.MergeFromWithOptimisticLock{})
@@ -84,6 +90,16 @@ func (c *cluster) approve(ctx context.Context, s *v1alpha1.Stack, digest v1alpha
 		return fmt.Errorf("approving the plan of stack %s: %w", s.Name, err)
 	}
 	return nil
+}
+
+// retract takes an approval back and waits until the operator has seen that.
+func (c *cluster) retract(ctx context.Context, s *v1alpha1.Stack) (*v1alpha1.Stack, error) {
+	without := s.DeepCopy()
+	without.Spec.ApprovedPlan = ""
+	if err := c.client.Patch(ctx, without, client.MergeFrom(s), client.FieldOwner(fieldManager)); err != nil {
+		return nil, fmt.Errorf("taking back what was approved of stack %s: %w", s.Name, err)
+	}
+	return c.await(ctx, without, func(s *v1alpha1.Stack) (bool, error) { return s.Status.ObservedGeneration >= without.Generation, nil })
 }
 
 // unlock asks that the lock of a run be broken.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/operator/engine"
+	"github.com/broletto/broletto/operator/engine/pulumi"
 	"github.com/broletto/broletto/operator/engine/terraform"
 	"github.com/broletto/broletto/operator/run"
 	"github.com/broletto/broletto/operator/runner"
@@ -66,6 +67,9 @@ func engines(folder string) map[v1alpha1.EngineName]engine.Engine {
 		if path := filepath.Join(folder, binary); exists(path) {
 			has[name] = terraform.New(path, mirror)
 		}
+	}
+	if exists(filepath.Join(folder, "pulumi")) {
+		has[v1alpha1.Pulumi] = pulumi.New(folder)
 	}
 	return has
 }

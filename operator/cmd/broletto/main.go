@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
+	"github.com/broletto/broletto/hack/kube"
 	"github.com/broletto/broletto/operator/cli/doctor"
 	"github.com/broletto/broletto/operator/cli/stack"
 	"github.com/broletto/broletto/operator/demo"
@@ -99,7 +100,7 @@ func demoCommand() *cobra.Command {
 		Use: "demo", Short: "Host two real consortia on this machine and show what a comune has", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Out = cmd.OutOrStdout()
-			o.Runner = beside("broletto-runner")
+			o.Runner, o.Engines = beside("broletto-runner"), kube.BuildEngines
 			return demo.Run(cmd.Context(), o)
 		},
 	}

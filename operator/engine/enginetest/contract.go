@@ -28,7 +28,7 @@ type Subject struct {
 	// second has begun.
 	Slow  map[string]string
 	Begun func(t *testing.T, w engine.Work)
-	// Spy has the output environment, in which all of its environment is to be found; nil where a program cannot look.
+	// Spy plans the output environment, in which all of its environment is to be found; nil where a program cannot look.
 	Spy map[string]string
 }
 

@@ -52,6 +52,7 @@ func lifeCycle(t *testing.T, s Subject) {
 		b.wantEmpty("a plan of what was mended", b.plan(false))
 	}
 	b.end()
+	b.wantTidy()
 	for _, secret := range []string{"first-secret-8841", "second-secret-8842"} {
 		if strings.Contains(b.log.String(), secret) {
 			t.Errorf("secret %s is in the log, and the code does not print it", secret)
@@ -200,28 +201,22 @@ func environment(t *testing.T, s Subject) {
 	b := lay(t, s, s.Spy, "")
 	b.w.Env["BROLETTO_GIVEN"] = "given-" + canary[:4]
 	b.prepare()
-	b.apply(b.plan(false))
-	seen, _ := b.outputs()["environment"].(string)
+	seen := string(b.plan(false).Outputs["environment"].After)
 	if strings.Contains(seen, canary) {
 		t.Error("a program sees our environment")
 	}
 	if !strings.Contains(seen, "BROLETTO_GIVEN=given-"+canary[:4]) {
-		t.Errorf("a program does not see the environment it was given, but %q", seen)
+		t.Errorf("a program does not see the environment it was given, but %s", seen)
 	}
-	for _, dir := range []string{b.w.Code, b.w.Dir} {
-		if _, err := os.Stat(dir); err != nil {
-			t.Error(err)
+}
+
+// wantTidy wants nothing beside the folders of the work, and beside the state.
+func (b *bench) wantTidy() {
+	b.t.Helper()
+	for dir, want := range map[string]int{filepath.Dir(b.w.Code): 3, filepath.Dir(b.w.State): 1} {
+		entries, err := os.ReadDir(dir)
+		if err != nil || len(entries) != want {
+			b.t.Errorf("something was written beside the folders of the work: %v, %v", entries, err)
 		}
-	}
-	beside, err := os.ReadDir(filepath.Dir(b.w.Code))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(beside) != 3 { // code, dir and the folder of the state
-		t.Errorf("something was written beside the folders of the work: %v", beside)
-	}
-	besideState, err := os.ReadDir(filepath.Dir(b.w.State))
-	if err != nil || len(besideState) != 1 {
-		t.Errorf("something was written beside the state: %v, %v", besideState, err)
 	}
 }

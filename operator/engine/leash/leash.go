@@ -51,3 +51,6 @@ func (l *Leash) Release() {
 	<-l.done
 	l.kill()
 }
+
+// Kill kills what is on the leash now. The call goes on.
+func (l *Leash) Kill() { l.kill() }
