@@ -11,12 +11,11 @@ import (
 // awarded tells whether a service may be provisioned anew at a time, in the consortium's zone: nil, or what it waits for. A day begins
 // at the first instant that the zone has of it.
 func awarded(offering string, p v1alpha1.Procurement, now time.Time, zone *time.Location) error {
-	switch p.State {
-	case v1alpha1.ProcurementAwarded:
-	case v1alpha1.ProcurementExpired:
+	if p.State == v1alpha1.ProcurementExpired {
 		return stall(v1alpha1.ReasonProcurementExpired, "the award of %s has expired: nothing new is provisioned, what runs goes on; "+
 			"ask %s for a new tender, or delete the instance", offering, p.Authority)
-	default:
+	}
+	if p.State != v1alpha1.ProcurementAwarded {
 		return &outcome.Wait{Reason: v1alpha1.ReasonAwaitingAward, Message: fmt.Sprintf(
 			"%s is not awarded yet: %s has it in state %s; the instance is counted as demand", offering, p.Authority, p.State)}
 	}

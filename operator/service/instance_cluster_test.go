@@ -50,12 +50,8 @@ func TestLife(t *testing.T) {
 
 	s.Remove(i)
 	s.Gone(i)
-	for _, gone := range []interface {
-		metav1.Object
-	}{made} {
-		if s.Exists(made) {
-			t.Errorf("%s is there", gone.GetName())
-		}
+	if s.Exists(made) {
+		t.Error("what it made outlives it")
 	}
 	if s.Exists(&corev1.ServiceAccount{ObjectMeta: stage.In(made.Namespace, service.AccountName)}) ||
 		s.Exists(&rbacv1.RoleBinding{ObjectMeta: stage.In(made.Namespace, service.AccountName)}) {
@@ -301,8 +297,12 @@ func TestStack(t *testing.T) {
 		"changing the stack of an instance": stage.Forbidden("it is the operator's", stage.Patching(made)),
 	})
 	s.Remove(i)
-	s.Gone(i)
-	if s.Exists(made) && made.DeletionTimestamp == nil {
+	if message := s.Await(i, v1alpha1.ConditionReconciling, v1alpha1.ReasonDeleting); !strings.HasPrefix(message, "Stack/svc-albo is being destroyed") {
+		t.Error(message)
+	}
+	if s.Read(made); made.DeletionTimestamp == nil {
 		t.Error("the stack outlives its instance")
 	}
+	stage.Edit(s.Stage, made, func(made *v1alpha1.Stack) { made.Finalizers = nil }) // as who destroys it does
+	s.Gone(i)
 }

@@ -28,8 +28,9 @@ const soon = time.Second
 // pair is an object as it is wanted and as it is; live is nil when there is none.
 type pair struct {
 	want, live *unstructured.Unstructured
-	same       bool // nothing is to be written
-	byHand     bool // somebody else changed or deleted it
+	same       bool  // nothing is to be written
+	byHand     bool  // somebody else changed or deleted it
+	refused    error // what the API server says to it, asked before it is sent: at rest nothing is sent that is refused
 }
 
 // compare reads every wanted object, as the workspace's account. It writes nothing.
@@ -56,7 +57,7 @@ func (r *Instances) compare(ctx context.Context, i *v1alpha1.ServiceInstance, wa
 			return nil, &outcome.Wait{Reason: v1alpha1.ReasonProvisioning, After: soon, Message: refOf(want).short() + " is being deleted; it is made again when it is gone"}
 		}
 		p.live = live
-		if p.same, err = r.equal(ctx, p); err != nil {
+		if err := r.judge(ctx, &p); err != nil {
 			return nil, err
 		}
 		made := live.GetAnnotations()[annotationMade]
@@ -95,20 +96,26 @@ func isOurs(i *v1alpha1.ServiceInstance, live *unstructured.Unstructured, record
 	return owner == string(i.UID) || (!labelled && recorded && written)
 }
 
-// equal tells whether applying would change nothing. What cannot be seen by comparing, since the API server writes it in another way, it is asked.
-func (r *Instances) equal(ctx context.Context, p pair) (bool, error) {
-	if apply.Contains(p.want.Object, p.live.Object) {
-		return true, nil
+// judge finds whether applying would change anything. What cannot be seen by comparing, since the API server writes it in another way, it is asked.
+func (r *Instances) judge(ctx context.Context, p *pair) error {
+	if p.same = apply.Contains(p.want.Object, p.live.Object); p.same {
+		return nil
 	}
-	tried, err := r.try(ctx, p)
-	if malformed(err) || apierrors.IsForbidden(err) || apierrors.IsConflict(err) {
-		return false, nil // the apply itself tells
+	tried, err := r.try(ctx, *p)
+	switch {
+	case malformed(err) && remade(p.want):
+	case malformed(err) || apierrors.IsForbidden(err) || apierrors.IsConflict(err):
+		p.refused = explained(err, refOf(p.want).short(), p.want.GetNamespace())
+	case err != nil:
+		return err
+	default:
+		p.same = equality.Semantic.DeepEqual(substance(tried), substance(p.live))
 	}
-	if err != nil {
-		return false, err
-	}
-	return equality.Semantic.DeepEqual(substance(tried), substance(p.live)), nil
+	return nil
 }
+
+// remade tells whether an object cannot change, and is made anew.
+func remade(o *unstructured.Unstructured) bool { return o.GetKind() == "Job" || o.GetKind() == "Pod" }
 
 // try applies an object as a dry run.
 func (r *Instances) try(ctx context.Context, p pair) (*unstructured.Unstructured, error) {
@@ -136,12 +143,15 @@ func substance(o *unstructured.Unstructured) map[string]any {
 
 // send applies an object. One that is not there yet is not forced upon: if somebody makes it at this moment, it is theirs.
 func (r *Instances) send(ctx context.Context, p pair) error {
+	if p.refused != nil {
+		return p.refused
+	}
 	var options []client.PatchOption
 	if p.live != nil {
 		options = append(options, client.ForceOwnership)
 	}
 	err := r.patch(ctx, p.want.DeepCopy(), options...)
-	if apierrors.IsInvalid(err) && p.live != nil && (p.want.GetKind() == "Job" || p.want.GetKind() == "Pod") { // which cannot change, and are made anew
+	if malformed(err) && p.live != nil && remade(p.want) {
 		if err := r.delete(ctx, p.live); err != nil {
 			return err
 		}

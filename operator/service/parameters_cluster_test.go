@@ -38,7 +38,7 @@ var parameterRows = map[string]string{
 	`{ente: va, soglia: -0.5}`:         "",
 	`{}`:                               "ente is missing, it is a text",
 	`{ente: 1}`:                        "ente is of another type, it is a text",
-	`{ente: null}`:                     "ente is of another type, it is a text",
+	`{ente: null}`:                     "ente is missing, it is a text",
 	`{ente: v}`:                        "ente has at least 2 characters",
 	`{ente: varesina}`:                 "ente has at most 6 characters",
 	`{ente: VA}`:                       "ente matches ^[a-zà-ù]+$",

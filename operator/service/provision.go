@@ -213,7 +213,7 @@ func (r *Instances) removeStack(ctx context.Context, i *v1alpha1.ServiceInstance
 	if client.IgnoreNotFound(err) != nil {
 		return false, fmt.Errorf("reading stack %s: %w", i.Status.Stack, err)
 	}
-	if err != nil || live.Labels[v1alpha1.LabelOwner] != string(i.UID) {
+	if apierrors.IsNotFound(err) || live.Labels[v1alpha1.LabelOwner] != string(i.UID) {
 		i.Status.Stack = ""
 		return true, nil
 	}

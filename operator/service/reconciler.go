@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -220,12 +221,9 @@ func (r *Instances) changes(ctx context.Context, s *scope) ([]string, error) {
 	if s.offering.Spec.Provisions.Stack != nil {
 		return []string{"change Stack/" + StackName(s.ServiceInstance)}, nil
 	}
-	if _, wrong := s.offering.schema.Complete(s.Spec.Parameters); len(wrong) > 0 {
-		return []string{short("refuse spec.parameters: " + strings.Join(wrong, "; "))}, nil
-	}
-	wanted, err := objectsOf(s.ServiceInstance, s.offering, s.values)
-	if err != nil {
-		return []string{short("refuse spec.parameters: " + err.Error())}, nil
+	wanted, wrong := s.wanted()
+	if wrong != "" {
+		return []string{short("refuse spec.parameters: " + wrong)}, nil
 	}
 	if err := r.account(ctx, s.workspace); err != nil {
 		return nil, err
@@ -239,6 +237,8 @@ func (r *Instances) changes(ctx context.Context, s *scope) ([]string, error) {
 		switch {
 		case p.live == nil:
 			out = append(out, "make "+refOf(p.want).short())
+		case p.refused != nil:
+			out = append(out, "refuse "+refOf(p.want).short())
 		case !p.same:
 			out = append(out, "change "+refOf(p.want).short())
 		}
@@ -249,6 +249,18 @@ func (r *Instances) changes(ctx context.Context, s *scope) ([]string, error) {
 		}
 	}
 	return out[:min(len(out), 64)], nil
+}
+
+// wanted are the objects of the offered version, or what is wrong with the parameters for it.
+func (s *scope) wanted() (objects []*unstructured.Unstructured, wrong string) {
+	if _, wrong := s.offering.schema.Complete(s.Spec.Parameters); len(wrong) > 0 {
+		return nil, strings.Join(wrong, "; ")
+	}
+	objects, err := objectsOf(s.ServiceInstance, s.offering, s.values)
+	if err != nil {
+		return nil, err.Error()
+	}
+	return objects, ""
 }
 
 // short is a text as far as the status takes it.

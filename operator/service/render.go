@@ -192,7 +192,7 @@ func refuse(o *unstructured.Unstructured) error {
 		return fmt.Errorf("%s %s has a status, which its controller writes: leave it out", gvk.Kind, o.GetName())
 	}
 	if gvk.Kind == "Secret" && o.Object["type"] == "kubernetes.io/service-account-token" {
-		return fmt.Errorf("Secret %s would hold the token of an account: use a projected volume", o.GetName())
+		return fmt.Errorf("secret %s would hold the token of an account: use a projected volume", o.GetName())
 	}
 	return marks(o.Object, gvk.Kind+" "+o.GetName())
 }

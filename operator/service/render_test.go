@@ -47,27 +47,28 @@ func cases(t *testing.T, test func(t *testing.T, o *v1alpha1.ServiceOffering, i 
 }
 
 // all is what an offering makes of an instance, as YAML, or why it does not.
-func all(o *v1alpha1.ServiceOffering, i *v1alpha1.ServiceInstance) (string, error) {
+func all(t *testing.T, o *v1alpha1.ServiceOffering, i *v1alpha1.ServiceInstance) string {
+	t.Helper()
 	seen, err := check(o)
 	if err != nil {
-		return "error: " + err.Error() + "\n", nil
+		return "error: " + err.Error() + "\n"
 	}
 	values, wrong := seen.schema.Complete(i.Spec.Parameters)
 	if len(wrong) > 0 {
-		return "error: " + strings.Join(wrong, "; ") + "\n", nil
+		return "error: " + strings.Join(wrong, "; ") + "\n"
 	}
 	var made []any
 	if o.Spec.Provisions.Stack != nil {
 		s, err := stackOf(i, seen, values)
 		if err != nil {
-			return "", err
+			t.Fatal(err)
 		}
 		s.TypeMeta = metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Stack"}
 		made = append(made, s)
 	}
 	objects, err := objectsOf(i, seen, values)
 	if err != nil {
-		return "error: " + err.Error() + "\n", nil
+		return "error: " + err.Error() + "\n"
 	}
 	for _, object := range objects {
 		made = append(made, object.Object)
@@ -76,19 +77,16 @@ func all(o *v1alpha1.ServiceOffering, i *v1alpha1.ServiceInstance) (string, erro
 	for _, m := range made {
 		text, err := yaml.Marshal(m)
 		if err != nil {
-			return "", err
+			t.Fatal(err)
 		}
 		out = append(out, string(text))
 	}
-	return strings.Join(out, "---\n"), nil
+	return strings.Join(out, "---\n")
 }
 
 func TestGolden(t *testing.T) {
 	cases(t, func(t *testing.T, o *v1alpha1.ServiceOffering, i *v1alpha1.ServiceInstance, folder string) {
-		got, err := all(o, i)
-		if err != nil {
-			t.Fatal(err)
-		}
+		got := all(t, o, i)
 		file := filepath.Join(folder, "out.yaml")
 		if *update {
 			if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
@@ -102,7 +100,7 @@ func TestGolden(t *testing.T) {
 		if diff := cmp.Diff(string(want), got); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
-		if again, _ := all(o, i); again != got {
+		if all(t, o, i) != got {
 			t.Error("the same input makes something else the second time")
 		}
 	})

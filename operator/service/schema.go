@@ -311,13 +311,15 @@ func (s *Schema) Complete(given map[string]apiextensionsv1.JSON) (Values, []stri
 	out := Values{}
 	maps.Copy(out, s.Defaults)
 	var wrong, unknown []string
-	for _, name := range slices.Sorted(maps.Keys(given)) {
+	said := maps.Clone(given)
+	maps.DeleteFunc(said, func(_ string, v apiextensionsv1.JSON) bool { return len(v.Raw) == 0 || string(v.Raw) == "null" }) // the API server drops null
+	for _, name := range slices.Sorted(maps.Keys(said)) {
 		at := slices.IndexFunc(s.Rules, func(r v1alpha1.ParameterRule) bool { return r.Name == name })
 		if at < 0 {
 			unknown = append(unknown, name)
 			continue
 		}
-		value, err := decode(given[name].Raw)
+		value, err := decode(said[name].Raw)
 		if err != nil {
 			wrong = append(wrong, name+" is "+err.Error())
 			continue
@@ -328,7 +330,7 @@ func (s *Schema) Complete(given map[string]apiextensionsv1.JSON) (Values, []stri
 		out[name] = value
 	}
 	for _, r := range s.Rules {
-		if _, said := given[r.Name]; r.Required && !said {
+		if _, is := said[r.Name]; r.Required && !is {
 			wrong = append(wrong, r.Name+" is missing, "+nature(r))
 		}
 	}

@@ -18,7 +18,7 @@ import (
 // operator would work on their objects too.
 func TestWatches(t *testing.T) {
 	s := scene{Stage: stage.New(t, "watch")}
-	s.Operate(day(t, "2027-03-31T21:59:30Z")) // half a minute before the first of April in Zurich
+	s.Operate(day(t, "2027-03-31T21:59:48Z")) // some seconds before the first of April in Zurich
 	c, a := s.Consortium(), s.Tenant("a")
 	s.tenant = a
 	s.Says(c, v1alpha1.ConditionReady, v1alpha1.ReasonSucceeded)

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
@@ -112,11 +113,11 @@ func (b *bench) hold(ctx context.Context, f *fair, codes int) (err error) {
 	}
 	ctx, stop := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not Ready within %s", patience))
 	defer stop()
-	watch, err := b.admin.Watch(ctx, &v1alpha1.ServiceInstanceList{})
+	changes, err := b.admin.Watch(ctx, &v1alpha1.ServiceInstanceList{})
 	if err != nil {
 		return fmt.Errorf("watching instances: %w", err)
 	}
-	defer watch.Stop()
+	defer changes.Stop()
 	written := map[client.ObjectKey]time.Time{}
 	var lock sync.Mutex
 	begun, instances := time.Now(), f.instances("svc")
@@ -129,26 +130,13 @@ func (b *bench) hold(ctx context.Context, f *fair, codes int) (err error) {
 			return b.admin.Create(ctx, o)
 		})
 	}()
-	for ready := map[client.ObjectKey]bool{}; len(ready) < len(instances); {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%d of %d instances are Ready: %w", len(ready), len(instances), context.Cause(ctx))
-		case err := <-failed:
-			if err != nil {
-				return err
-			}
-		case event := <-watch.ResultChan():
-			i, isInstance := event.Object.(*v1alpha1.ServiceInstance)
-			if !isInstance {
-				return fmt.Errorf("a watch ended: %v", event)
-			}
-			if key := client.ObjectKeyFromObject(i); f.crowd.has(i) && !ready[key] && condition.True(i, v1alpha1.ConditionReady) {
-				ready[key] = true
-				lock.Lock()
-				f.waits = append(f.waits, time.Since(written[key]))
-				lock.Unlock()
-			}
-		}
+	since := func(key client.ObjectKey) time.Duration {
+		lock.Lock()
+		defer lock.Unlock()
+		return time.Since(written[key])
+	}
+	if err := f.follow(ctx, len(instances), changes.ResultChan(), failed, since); err != nil {
+		return err
 	}
 	f.hosted = time.Since(begun)
 	slices.Sort(f.waits)
@@ -159,6 +147,30 @@ func (b *bench) hold(ctx context.Context, f *fair, codes int) (err error) {
 		}
 	}
 	return err
+}
+
+// follow waits until all instances are Ready.
+func (f *fair) follow(ctx context.Context, all int, events <-chan watch.Event, failed <-chan error, since func(client.ObjectKey) time.Duration) error {
+	for ready := map[client.ObjectKey]bool{}; len(ready) < all; {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%d of %d instances are Ready: %w", len(ready), all, context.Cause(ctx))
+		case err := <-failed:
+			if err != nil {
+				return err
+			}
+		case event := <-events:
+			i, isInstance := event.Object.(*v1alpha1.ServiceInstance)
+			if !isInstance {
+				return fmt.Errorf("a watch ended: %v", event)
+			}
+			if key := client.ObjectKeyFromObject(i); f.crowd.has(i) && !ready[key] && condition.True(i, v1alpha1.ConditionReady) {
+				ready[key] = true
+				f.waits = append(f.waits, since(key))
+			}
+		}
+	}
+	return nil
 }
 
 // each does something to every object, several at a time, and returns the first error.
