@@ -205,7 +205,9 @@ func TestRunsClosed(t *testing.T) {
 	}
 }
 
-func refusedBy(err error, policy string) bool { return err != nil && strings.Contains(err.Error(), policy) }
+func refusedBy(err error, policy string) bool {
+	return err != nil && strings.Contains(err.Error(), policy)
+}
 
 // connect asks for a subresource of a pod by which one gets into it.
 func (w *town) connect(cfg *rest.Config, method string, pod client.Object, door string) error {
@@ -225,20 +227,18 @@ func TestStackTokens(t *testing.T) {
 	e := w.errand()
 	w.make(w.administrator(), "{apiVersion: v1, kind: ServiceAccount, metadata: {name: stack-own, namespace: SITE}}")
 	asking := func(account string, spec authenticationv1.TokenRequestSpec) stage.Request {
-		return func(ctx context.Context, c client.Client) error {
-			return c.SubResource("token").Create(ctx, &corev1.ServiceAccount{ObjectMeta: stage.In(w.site.TargetNamespace(), account)}, &authenticationv1.TokenRequest{Spec: spec})
-		}
+		return asksFor(w.site.TargetNamespace(), account, spec)
 	}
 	of := &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: e.pod.Name, UID: e.pod.UID}
 	short := new(int64(600))
 	const noToken = "only the pods of their runs act as stack-"
 	attacks := map[string]attack{
-		"a stack's":                  {"it acts as the stack's code", asking("stack-rete", authenticationv1.TokenRequestSpec{}), noToken + "rete"},
-		"a stack's, short":           {"ten minutes are enough", asking("stack-rete", authenticationv1.TokenRequestSpec{ExpirationSeconds: short}), noToken + "rete"},
-		"a stack's, for the broker":  {"the broker hands out the state", asking("stack-rete", authenticationv1.TokenRequestSpec{Audiences: []string{run.Audience}}), noToken + "rete"},
-		"a stack's, of the pod":      {"as the node asks for it", asking("stack-rete", authenticationv1.TokenRequestSpec{Audiences: []string{run.Audience}, BoundObjectRef: of}), noToken + "rete"},
-		"an account that looks it":   {"a stack of that name may come", asking("stack-own", authenticationv1.TokenRequestSpec{}), noToken + "own"},
-		"another's, of a run's pod":  {"the broker goes by the pod", asking("default", authenticationv1.TokenRequestSpec{Audiences: []string{run.Audience}, BoundObjectRef: of}), "different serviceaccount"},
+		"a stack's":                 {"it acts as the stack's code", asking("stack-rete", authenticationv1.TokenRequestSpec{}), noToken + "rete"},
+		"a stack's, short":          {"ten minutes are enough", asking("stack-rete", authenticationv1.TokenRequestSpec{ExpirationSeconds: short}), noToken + "rete"},
+		"a stack's, for the broker": {"the broker hands out the state", asking("stack-rete", authenticationv1.TokenRequestSpec{Audiences: []string{run.Audience}}), noToken + "rete"},
+		"a stack's, of the pod":     {"as the node asks for it", asking("stack-rete", authenticationv1.TokenRequestSpec{Audiences: []string{run.Audience}, BoundObjectRef: of}), noToken + "rete"},
+		"an account that looks it":  {"a stack of that name may come", asking("stack-own", authenticationv1.TokenRequestSpec{}), noToken + "own"},
+		"another's, of a run's pod": {"the broker goes by the pod", asking("default", authenticationv1.TokenRequestSpec{Audiences: []string{run.Audience}, BoundObjectRef: of}), "different serviceaccount"},
 	}
 	for _, who := range []*rest.Config{w.administrator(), cluster.ClusterAdmin(), cluster.Account(w, w.own.Name, "flux")} {
 		w.suffers("who may ask for tokens", who, attacks, e.account, e.pod)
@@ -249,6 +249,17 @@ func TestStackTokens(t *testing.T) {
 	}
 	for who, cfg := range w.identities() {
 		w.suffers(who, cfg, attacks, e.account, e.pod)
+	}
+}
+
+// asksFor asks for a token of an account.
+func asksFor(namespace, account string, spec ...authenticationv1.TokenRequestSpec) stage.Request {
+	request := &authenticationv1.TokenRequest{}
+	for _, s := range spec {
+		request.Spec = s
+	}
+	return func(ctx context.Context, c client.Client) error {
+		return c.SubResource("token").Create(ctx, &corev1.ServiceAccount{ObjectMeta: stage.In(namespace, account)}, request.DeepCopy())
 	}
 }
 
@@ -267,7 +278,7 @@ func (w *town) writer() *rest.Config {
 }
 
 // digest is of a plan that nobody made.
-const digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+const digest = "hmac-sha256:0000000000000000000000000000000000000000000000000000000000000000"
 
 // TestApprovals has somebody approve plans who may write stacks and nothing more.
 func TestApprovals(t *testing.T) {
