@@ -203,7 +203,7 @@ const albo = `{apiVersion: broletto.dev/v1alpha1, kind: ServiceInstance, metadat
 // employ lets Paolo write Lugano's stacks, and not approve, and makes an account that has the name of a stack's.
 func employ(s *stage.Stage) {
 	s.Helper()
-	cluster.Apply(s, s.Admin, `
+	cluster.Apply(s, s.Admin, []byte(`
 {apiVersion: v1, kind: ServiceAccount, metadata: {name: stack-rete, namespace: lugano--sportello}}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
@@ -216,7 +216,7 @@ kind: RoleBinding
 metadata: {name: stacks, namespace: lugano}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: stacks}
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: paolo}]
-`)
+`))
 	stack := `{apiVersion: broletto.dev/v1alpha1, kind: Stack, metadata: {name: prova, namespace: lugano}, spec: {workspace: sportello, engine: OpenTofu, source: {inline: {main.tf: '# nothing'}}}}`
 	cluster.Eventually(s, stage.Patience, "Paolo may write stacks", func() error {
 		if answer := ask(s, "writer", stack); answer != "it passes\n" {
