@@ -1,7 +1,9 @@
 package security
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"regexp"
 	"strings"
@@ -30,6 +32,8 @@ var example = regexp.MustCompile("(?s)```yaml ?([a-z-]*)\n(.*?)```\n```text\n(.*
 func TestManual(t *testing.T) {
 	s := stage.New(t, "manual")
 	hostTicino(s)
+	offerAlbo(s)
+	employ(s)
 	text, err := os.ReadFile(manual)
 	if err != nil {
 		t.Fatal(err)
@@ -68,8 +72,11 @@ func ask(s *stage.Stage, how, manifest string) string {
 		s.Fatalf("%s: %v", manifest, err)
 	}
 	who := cluster.As("anna", "lugano:ict")
-	if how == "cluster-admin" {
+	switch how {
+	case "cluster-admin":
 		who = cluster.ClusterAdmin()
+	case "writer":
+		who = cluster.As("paolo")
 	}
 	c := cluster.Client(s, who)
 	var err error
@@ -78,9 +85,11 @@ func ask(s *stage.Stage, how, manifest string) string {
 		patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":[]}}`))
 		err = c.Patch(s.Context(), o, patch, client.DryRunAll)
 	case "token":
-		account := &corev1.ServiceAccount{ObjectMeta: stage.In(o.GetNamespace(), "default")}
+		account := &corev1.ServiceAccount{ObjectMeta: stage.In(o.GetNamespace(), o.GetName())}
 		life, _, _ := unstructured.NestedFloat64(o.Object, "spec", "expirationSeconds")
 		err = c.SubResource("token").Create(s.Context(), account, &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: new(int64(life))}})
+	case "exec":
+		err = (&town{Stage: s}).connect(who, http.MethodPost, o, "exec")
 	default:
 		err = c.Create(s.Context(), o, client.DryRunAll)
 	}
@@ -158,6 +167,63 @@ func hostTicino(s *stage.Stage) {
 		}
 		cluster.Eventually(s, stage.Patience, step+" is Ready", func() error { return ready(s, all) })
 	}
+}
+
+// offerAlbo has the catalogue offer what the manual's instance asks for, with the rules that the operator makes of its schema.
+func offerAlbo(s *stage.Stage) {
+	s.Helper()
+	text, err := config.Samples.ReadFile("samples/varese/30-catalogue.yaml")
+	if err != nil {
+		s.Fatal(err)
+	}
+	documents, err := embedded.Documents(text)
+	if err != nil {
+		s.Fatal(err)
+	}
+	offer := documents[0]
+	if err := errors.Join(unstructured.SetNestedField(offer.Object, "ticino", "spec", "consortium"), s.Admin.Create(s.Context(), offer)); err != nil {
+		s.Fatal(err)
+	}
+	offering := &v1alpha1.ServiceOffering{}
+	offering.Name = offer.GetName()
+	offerings(s)
+	s.CaughtUp(offering)
+	cluster.Eventually(s, stage.Patience, "the offering is Ready", func() error { return ready(s, []condition.Object{offering}) })
+	cluster.Eventually(s, stage.Patience, "the API server works by its rules", func() error {
+		if answer := ask(s, "", albo); answer == "it passes\n" {
+			return errNotYet
+		}
+		return nil
+	})
+}
+
+// albo is an instance that says what its offering does not know.
+const albo = `{apiVersion: broletto.dev/v1alpha1, kind: ServiceInstance, metadata: {name: albo, namespace: lugano}, spec: {offering: albo-pretorio, workspace: sportello, parameters: {altro: 1}}}`
+
+// employ lets Paolo write Lugano's stacks, and not approve, and makes an account that has the name of a stack's.
+func employ(s *stage.Stage) {
+	s.Helper()
+	cluster.Apply(s, s.Admin, []byte(`
+{apiVersion: v1, kind: ServiceAccount, metadata: {name: stack-rete, namespace: lugano--sportello}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: stacks, namespace: lugano}
+rules: [{apiGroups: [broletto.dev], resources: [stacks], verbs: [get, list, watch, create, update, patch]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: stacks, namespace: lugano}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: stacks}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: paolo}]
+`))
+	stack := `{apiVersion: broletto.dev/v1alpha1, kind: Stack, metadata: {name: prova, namespace: lugano}, spec: {workspace: sportello, engine: OpenTofu, source: {inline: {main.tf: '# nothing'}}}}`
+	cluster.Eventually(s, stage.Patience, "Paolo may write stacks", func() error {
+		if answer := ask(s, "writer", stack); answer != "it passes\n" {
+			return errors.New(answer)
+		}
+		return nil
+	})
 }
 
 // ready looks at every object once and names one that is not Ready.

@@ -285,18 +285,24 @@ var laws = []struct {
 	{"a proxy, a node and a binding are ways around the guard", func(q question) bool {
 		return slices.Contains([]string{"proxy", "binding", "approval", "finalize", "driver", "resize"}, q.what.sub) || q.what.group == "" && slices.Contains([]string{"nodes", "bindings"}, q.what.resource)
 	}},
-	{"nobody rises above what they have, becomes somebody else or signs", func(q question) bool { return !slices.Contains(ordinary, q.verb) }},
+	{"nobody rises above what they have, becomes somebody else or signs", func(q question) bool {
+		return !slices.Contains(ordinary, q.verb) && q.verb+" "+q.what.String() != "approve stacks.broletto.dev"
+	}},
+	{"plans are approved by a tenant's administrators, in its home", func(q question) bool {
+		return q.verb == "approve" && (!slices.Contains([]string{"administrator", "neighbour"}, q.who.name) || !slices.Contains([]string{"the home", "their home"}, q.where.name))
+	}},
 	{"an administrator's accounts get their tokens, and nobody else's", func(q question) bool {
 		return q.what.sub == "token" && !slices.Contains([]string{"administrator", "neighbour"}, q.who.name)
 	}},
 	{"who looks on changes nothing and reads no Secret", func(q question) bool {
 		return slices.Contains([]string{"viewer", "auditor"}, q.who.name) && !everybodys(q) && (writes(q) || q.what.resource == "secrets" || slices.Contains([]string{"exec", "attach", "portforward"}, q.what.sub))
 	}},
-	{"of Broletto's kinds, only workspaces in the home are written", func(q question) bool {
-		return writes(q) && q.what.group == v1alpha1.GroupVersion.Group && q.what.String() != "workspaces.broletto.dev"
+	{"of Broletto's kinds, only workspaces, stacks and instances of services in the home are written", func(q question) bool {
+		return writes(q) && q.what.group == v1alpha1.GroupVersion.Group &&
+			!slices.Contains([]string{"workspaces.broletto.dev", "stacks.broletto.dev", "serviceinstances.broletto.dev"}, q.what.String())
 	}},
-	{"a workspace's namespace has none of Broletto's kinds", func(q question) bool {
-		return q.what.group == v1alpha1.GroupVersion.Group && !slices.Contains([]string{"the home", "their home"}, q.where.name)
+	{"a workspace's namespace has none of Broletto's kinds, and in the cluster there is the catalogue to read", func(q question) bool {
+		return q.what.group == v1alpha1.GroupVersion.Group && !slices.Contains([]string{"the home", "their home"}, q.where.name) && !catalogue(q)
 	}},
 	{"no pod runs in a home", func(q question) bool {
 		return slices.Contains([]string{"the home", "their home"}, q.where.name) && slices.Contains([]string{"pods", "deployments", "jobs", "replicasets", "statefulsets", "daemonsets", "cronjobs"}, q.what.resource)
@@ -318,6 +324,11 @@ var (
 // writes tells whether it is more than looking.
 func writes(q question) bool { return !slices.Contains([]string{"get", "list", "watch"}, q.verb) }
 
+// catalogue tells whether it is looking at what is offered, which everybody may who shows a credential.
+func catalogue(q question) bool {
+	return !writes(q) && q.where.namespace == "" && q.what.String() == "serviceofferings.broletto.dev"
+}
+
 // everybodys tells whether Kubernetes lets everybody do it who shows a credential, or whoever it is.
 func everybodys(q question) bool {
 	if q.where.namespace != "" {
@@ -329,6 +340,8 @@ func everybodys(q question) bool {
 		return q.who.name != "anonymous" && slices.Contains([]string{
 			"selfsubjectreviews.authentication.k8s.io", "selfsubjectaccessreviews.authorization.k8s.io", "selfsubjectrulesreviews.authorization.k8s.io",
 		}, what)
+	case catalogue(q):
+		return q.who.name != "anonymous"
 	case q.verb != "get" || q.what.path == "":
 		return false
 	case slices.Contains([]string{"/healthz", "/livez", "/readyz", "/version"}, what):

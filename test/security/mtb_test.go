@@ -171,6 +171,8 @@ func mtbRights() map[string][]trial {
 			{"list nodes", "the cluster's", func(ctx context.Context, m *mtb) error { return m.List(ctx, &corev1.NodeList{}) }, denied},
 			{"list namespaces", "it names all tenants", func(ctx context.Context, m *mtb) error { return m.List(ctx, &corev1.NamespaceList{}) }, denied},
 			{"list tenants", "it names all tenants", func(ctx context.Context, m *mtb) error { return m.List(ctx, &v1alpha1.TenantList{}) }, denied},
+			dry("an offering", "the catalogue is the consortium's", "{apiVersion: broletto.dev/v1alpha1, kind: ServiceOffering, metadata: {name: mtb}, spec: {"+offered+"}}", denied),
+			{"read the catalogue", "it is everybody's to choose from", func(ctx context.Context, m *mtb) error { return m.List(ctx, &v1alpha1.ServiceOfferingList{}) }, ""},
 			dry("a cluster role", "beyond all namespaces", "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: mtb}}", denied),
 			dry("a binding of all", "beyond all namespaces", "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: mtb}, "+
 				"roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: broletto-workspace-view}}", denied),
@@ -502,7 +504,7 @@ func (m *mtb) may(ctx context.Context, what authorizationv1.ResourceAttributes) 
 }
 
 // noneOf asks for every verb on every resource that the API server serves, cluster-scoped or in these namespaces. It is refused when
-// every single one is. What everybody may ask about themselves is no right.
+// every single one is. What everybody may ask about themselves is no right, nor is reading the catalogue, which has a trial of its own.
 func noneOf(namespaced bool, namespaces func(*mtb) []string) func(context.Context, *mtb) error {
 	return func(ctx context.Context, m *mtb) error {
 		served, err := discovery.NewDiscoveryClientForConfigOrDie(cluster.Admin()).ServerPreferredResources()
@@ -520,6 +522,9 @@ func noneOf(namespaced bool, namespaces func(*mtb) []string) func(context.Contex
 					continue
 				}
 				for _, verb := range []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"} {
+					if resource.Name == "serviceofferings" && gv.Group == v1alpha1.GroupVersion.Group && slices.Contains([]string{"get", "list", "watch"}, verb) {
+						continue
+					}
 					for _, namespace := range namespaces(m) {
 						asked++
 						err := m.may(ctx, authorizationv1.ResourceAttributes{Verb: verb, Group: gv.Group, Resource: resource.Name, Namespace: namespace})

@@ -67,6 +67,7 @@ func (x thing) in(namespace string) bool {
 var unlisted = []thing{
 	{group: "rbac.authorization.k8s.io", resource: "roles", namespaced: true, verbs: []string{"escalate", "bind"}},
 	{group: "rbac.authorization.k8s.io", resource: "clusterroles", verbs: []string{"escalate", "bind"}},
+	{group: "broletto.dev", resource: "stacks", namespaced: true, verbs: []string{"approve"}},
 	{resource: "users", verbs: []string{"impersonate"}},
 	{resource: "groups", verbs: []string{"impersonate"}},
 	{resource: "serviceaccounts", namespaced: true, verbs: []string{"impersonate"}},
