@@ -153,6 +153,7 @@ func deprive(t *testing.T) *deprivation {
 	t.Helper()
 	d := &deprivation{top: t, all: rights(t), seen: map[right]bool{}, homes: map[string]*v1alpha1.Workspace{}}
 	t.Cleanup(func() { setRights(lasting(t), admin(t), rights(t)) })
+	closeCatalogue(t, admin(t))
 	d.operator = start(t)
 	d.operator.deprived = true
 	d.world = newWorld(t, "prove")
@@ -178,6 +179,24 @@ func deprive(t *testing.T) *deprivation {
 	}
 	d.awaitReady(d.objects...)
 	return d
+}
+
+// closeCatalogue keeps from everybody, for this test, what everybody may read: it would hide what the operator is given.
+func closeCatalogue(t *testing.T, c client.Client) {
+	t.Helper()
+	binding := &rbacv1.ClusterRoleBinding{}
+	if err := c.Get(t.Context(), client.ObjectKey{Name: "broletto-catalogue-view"}, binding); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Delete(t.Context(), binding); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		binding.ResourceVersion, binding.UID = "", ""
+		if err := c.Create(lasting(t).Context(), binding); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // full is a workspace that has one of everything.
