@@ -82,11 +82,18 @@ func BuildEngines(ctx context.Context, progress io.Writer) (dir string, err erro
 	return dir, linkInstalled(dir, "terraform")
 }
 
-// linkInstalled makes dir/name a link to the program of that name on PATH; where there is none, it goes.
+// linkInstalled makes dir/name a link to the program of that name on PATH. Where there is none, a link that leads somewhere stays: others
+// with another PATH share the folder. One that leads nowhere goes.
 func linkInstalled(dir, name string) error {
 	link := filepath.Join(dir, name)
 	path, err := exec.LookPath(name)
+	if err == nil {
+		path, err = filepath.Abs(path)
+	}
 	if err != nil {
+		if exists(link) {
+			return nil
+		}
 		return os.RemoveAll(link)
 	}
 	if now, err := os.Readlink(link); err == nil && now == path {

@@ -18,7 +18,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// +kubebuilder:rbac:groups="",resources=secrets,verbs=create;delete;get;list;update,namespace=broletto-system
+// Beside this it needs what it may do with Secrets everywhere: the outputs of stacks are Secrets of tenants.
+//
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=list,namespace=broletto-system
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=create;delete;get;update
 
 const (
 	// labelVault marks what belongs to the vault: a whole, which has the name of what it holds, or a part of one.

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -47,7 +48,7 @@ func (d *demo) output() string {
 func startDemo(t *testing.T, dir string, env []string, args ...string) *demo {
 	t.Helper()
 	path, err := binary()
-	if err != nil {
+	if err := errors.Join(err, runner()); err != nil {
 		t.Fatal(err)
 	}
 	d := &demo{dir: dir, begun: time.Now(), ended: make(chan struct{}), command: exec.Command(path, append([]string{"demo", "--dir", dir}, args...)...)}

@@ -47,6 +47,16 @@ var binary = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
+// runner builds broletto-runner beside the command, where the demo looks for it, as the Makefile does: it stands alone in its image.
+var runner = sync.OnceValue(func() error {
+	build := exec.Command("go", "build", "-o", filepath.Join(cluster.Plane().Dir(), "broletto-runner"), "github.com/broletto/broletto/operator/cmd/broletto-runner")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("building the runner: %w\n%s", err, out)
+	}
+	return nil
+})
+
 // operator is "broletto operator", a process of its own as in a cluster.
 type operator struct {
 	command    *exec.Cmd
@@ -82,7 +92,7 @@ func start(t *testing.T, env ...string) *operator {
 	}
 	defer func() { _ = log.Close() }() // the child has its own descriptor
 	o.command = exec.Command(path, "operator", "--metrics-bind-address="+o.metrics, "--health-probe-bind-address="+o.probes,
-		"--broker-bind-address=127.0.0.1:0", "--broker-url=")
+		"--broker-bind-address=127.0.0.1:0", "--broker-url=") // several operators run on this machine at once
 	o.command.Env = append(append(os.Environ(), "KUBECONFIG="+writeKubeconfig(t, dir, cfg)), env...)
 	o.command.Stdout, o.command.Stderr = log, log
 	if err := o.command.Start(); err != nil {
