@@ -95,7 +95,7 @@ func (b *Broker) serve(h handle) http.Handler {
 			return
 		}
 		f := judge(err)
-		if f.code >= http.StatusInternalServerError {
+		if f.code >= http.StatusInternalServerError && r.Context().Err() == nil { // or the runner itself has hung up
 			log.Log.Error(err, "answering a runner", "path", r.URL.Path, "run", name)
 		}
 		_ = answerJSON(w, f.code, f.Problem)

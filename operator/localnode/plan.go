@@ -82,8 +82,34 @@ func (w *worker) prepare(ctx context.Context) (*plan, error) {
 	p.jail.Mounts = append(p.jail.Mounts, mount{Source: w.node.Runner, Target: runnerTarget})
 	if w.node.Engines != "" {
 		p.jail.Mounts = append(p.jail.Mounts, mount{Source: w.node.Engines, Target: run.DefaultEngines})
+		installed, err := linked(w.node.Engines)
+		if err != nil {
+			return nil, err
+		}
+		p.jail.Mounts = append(p.jail.Mounts, installed...)
 	}
 	return p, nil
+}
+
+// linked are the programs elsewhere on this machine that links in the engines' folder lead to, each at its own path.
+func linked(engines string) (out []mount, err error) {
+	entries, err := os.ReadDir(engines)
+	if err != nil {
+		return nil, fmt.Errorf("reading the engines: %w", err)
+	}
+	for _, entry := range entries {
+		if entry.Type()&os.ModeSymlink == 0 {
+			continue
+		}
+		target, err := os.Readlink(filepath.Join(engines, entry.Name()))
+		if err != nil {
+			return nil, err
+		}
+		if _, err := os.Stat(target); err == nil && filepath.IsAbs(target) {
+			out = append(out, mount{Source: target, Target: target})
+		}
+	}
+	return out, nil
 }
 
 // onlyContainer is the runner's; a pod that wants more is not a run's.

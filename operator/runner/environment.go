@@ -15,7 +15,7 @@ import (
 // environment is all that the stack's code finds in its environment: nothing of the runner's own but where the API server is.
 func (s *scope) environment() (map[string]string, error) {
 	home := filepath.Join(s.Work, homeFolder)
-	env := map[string]string{"PATH": s.Path, "HOME": home, "TMPDIR": filepath.Join(s.Work, tmpFolder), run.EnvAccount: s.Account}
+	env := map[string]string{"PATH": s.Path, "HOME": home, "USER": "runner", "TMPDIR": filepath.Join(s.Work, tmpFolder), run.EnvAccount: s.Account}
 	if s.Host == "" {
 		return env, nil
 	}

@@ -412,7 +412,7 @@ func TestTheEnvironmentOfTheCode(t *testing.T) {
 	home := filepath.Join(s.Work, "home")
 	file := filepath.Join(home, "kubeconfig")
 	want := map[string]string{
-		"PATH": "/engines", "HOME": home, "TMPDIR": filepath.Join(s.Work, "tmp"), "BROLETTO_SERVICEACCOUNT": s.Account, "KUBECONFIG": file, "KUBE_CONFIG": file,
+		"PATH": "/engines", "HOME": home, "USER": "runner", "TMPDIR": filepath.Join(s.Work, "tmp"), "BROLETTO_SERVICEACCOUNT": s.Account, "KUBECONFIG": file, "KUBE_CONFIG": file,
 		"KUBE_CONFIG_PATH": file, "KUBE_NAMESPACE": "comune--prod", "KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "6443",
 	}
 	if diff := cmp.Diff(want, env); diff != "" {
