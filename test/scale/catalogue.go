@@ -101,6 +101,7 @@ func (b *bench) hold(ctx context.Context, f *fair, codes int) (err error) {
 	if f.crowd, err = newCrowd(f.name, codes, f.tenants, 1); err != nil {
 		return err
 	}
+	f.crowd.tenant.Spec.Limits.ObjectsPerWorkspace = new(int32(1000)) // for what the plain client writes too
 	if _, err := b.host(ctx, f.crowd); err != nil {
 		return err
 	}
@@ -113,11 +114,6 @@ func (b *bench) hold(ctx context.Context, f *fair, codes int) (err error) {
 	}
 	ctx, stop := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not Ready within %s", patience))
 	defer stop()
-	changes, err := b.admin.Watch(ctx, &v1alpha1.ServiceInstanceList{})
-	if err != nil {
-		return fmt.Errorf("watching instances: %w", err)
-	}
-	defer changes.Stop()
 	written := map[client.ObjectKey]time.Time{}
 	var lock sync.Mutex
 	begun, instances := time.Now(), f.instances("svc")
@@ -135,7 +131,7 @@ func (b *bench) hold(ctx context.Context, f *fair, codes int) (err error) {
 		defer lock.Unlock()
 		return time.Since(written[key])
 	}
-	if err := f.follow(ctx, len(instances), changes.ResultChan(), failed, since); err != nil {
+	if err := b.follow(ctx, f, len(instances), failed, since); err != nil {
 		return err
 	}
 	f.hosted = time.Since(begun)
@@ -149,9 +145,28 @@ func (b *bench) hold(ctx context.Context, f *fair, codes int) (err error) {
 	return err
 }
 
-// follow waits until all instances are Ready.
-func (f *fair) follow(ctx context.Context, all int, events <-chan watch.Event, failed <-chan error, since func(client.ObjectKey) time.Duration) error {
-	for ready := map[client.ObjectKey]bool{}; len(ready) < all; {
+// follow waits until all instances are Ready. A watch that the API server ends is begun anew: it tells first of all that is there.
+func (b *bench) follow(ctx context.Context, f *fair, all int, failed <-chan error, since func(client.ObjectKey) time.Duration) error {
+	ready := map[client.ObjectKey]bool{}
+	for len(ready) < all {
+		changes, err := b.admin.Watch(ctx, &v1alpha1.ServiceInstanceList{})
+		if err != nil {
+			return fmt.Errorf("watching instances, of which %d of %d are Ready: %w", len(ready), all, errors.Join(err, context.Cause(ctx)))
+		}
+		err = f.until(ctx, ready, all, changes.ResultChan(), failed, since)
+		changes.Stop()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// until notes which instances are Ready, until all are or the watch ends.
+func (f *fair) until(
+	ctx context.Context, ready map[client.ObjectKey]bool, all int, events <-chan watch.Event, failed <-chan error, since func(client.ObjectKey) time.Duration,
+) error {
+	for len(ready) < all {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%d of %d instances are Ready: %w", len(ready), all, context.Cause(ctx))
@@ -162,7 +177,7 @@ func (f *fair) follow(ctx context.Context, all int, events <-chan watch.Event, f
 		case event := <-events:
 			i, isInstance := event.Object.(*v1alpha1.ServiceInstance)
 			if !isInstance {
-				return fmt.Errorf("a watch ended: %v", event)
+				return nil
 			}
 			if key := client.ObjectKeyFromObject(i); f.crowd.has(i) && !ready[key] && condition.True(i, v1alpha1.ConditionReady) {
 				ready[key] = true
