@@ -221,10 +221,16 @@ func (d *demo) await(ctx context.Context, o client.Object, done func() bool) err
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s %s/%s is not where it should be; the operator's log is %s: %s", strings.ToLower(fmt.Sprintf("%T", o)), o.GetNamespace(), o.GetName(), d.path("operator.log"), said(o))
+			return fmt.Errorf("%s %s/%s is not where it should be; the operator's log is %s: %s", kindOf(o), o.GetNamespace(), o.GetName(), d.path("operator.log"), said(o))
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// kindOf is the kind of an object, as people write it.
+func kindOf(o client.Object) string {
+	name := fmt.Sprintf("%T", o)
+	return strings.ToLower(name[strings.LastIndexByte(name, '.')+1:])
 }
 
 // said is what an object's verdict is.

@@ -75,7 +75,7 @@ func startDemo(t *testing.T, dir string, env []string, args ...string) *demo {
 // awaitOutput waits until the demo has printed something.
 func (d *demo) awaitOutput(t *testing.T, want string) {
 	t.Helper()
-	cluster.Eventually(t, 2*long, fmt.Sprintf("the demo prints %q", want), func() error {
+	cluster.Eventually(t, 5*long, fmt.Sprintf("the demo prints %q", want), func() error {
 		if !strings.Contains(d.output(), want) {
 			select {
 			case <-d.ended:
@@ -134,12 +134,15 @@ func TestDemo(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "demo")
 	t.Run("once", func(t *testing.T) {
 		d := startDemo(t, dir, nil, "--once")
-		d.wantEnd(t, 3*long, 0)
+		d.wantEnd(t, 5*long, 0)
 		wantReport(t, d.output())
+		if !strings.Contains(d.output(), "planned: 1 to add") { // later it is applied already
+			t.Error("the report shows no plan that waits for approval")
+		}
 	})
 	t.Run("again, without go", func(t *testing.T) {
 		d := startDemo(t, dir, []string{"PATH=" + t.TempDir()}, "--once")
-		d.wantEnd(t, 3*long, 0)
+		d.wantEnd(t, 5*long, 0)
 		wantReport(t, d.output())
 	})
 	t.Run("running", func(t *testing.T) {
@@ -287,6 +290,8 @@ func wantReport(t *testing.T, text string) {
 	for _, want := range []string{
 		"ticino: Collaborazione intercomunale TIC (CH, CHF)", "varese: Comuni in cloud (IT, EUR)",
 		"In 42 of 42 namespaces:", "What isolates lugano--sportello", "Try, as an administrator of lugano (anna in group lugano:ict):",
+		"approved and applied", "planned and applied at once", "drifted: a plan finds 0 to add, 1 to change, 0 to destroy",
+		"repaired: sportello: 8.00-17.00", "The catalogue", "albo-pretorio 1.0.0 is provisioned in malnate--sito", "lozza/protocollo",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the report lacks %q", want)
@@ -295,7 +300,7 @@ func wantReport(t *testing.T, text string) {
 	columns := regexp.MustCompile(`\s{2,}`)
 	for line, want := range map[string][]string{
 		"lugano":    {"lugano", "lugano", "Municipality", "14 of 48", "52Gi of 192Gi", "620Gi of 4Ti"},
-		"sportello": {"sportello", "lugano--sportello", "Production", "Critical", "8", "32Gi", "500Gi", "203.0.113.0/24, DNS, ingress-internet, lugano--identita"},
+		"sportello": {"sportello", "lugano--sportello", "Production", "Critical", "8", "32Gi", "500Gi", "203.0.113.0/24, DNS, broletto-system, ingress-internet, lugano--identita"},
 		"piambello": {"piambello", "piambello", "MountainCommunity", "0 of 4", "0 of 16Gi", "0 of 100Gi", "nothing"},
 	} {
 		found := slices.ContainsFunc(strings.Split(text, "\n"), func(l string) bool {
