@@ -176,18 +176,20 @@ func (d *demo) say(s *v1alpha1.Stack, what string) {
 }
 
 func (d *demo) approve(ctx context.Context, s *v1alpha1.Stack) error {
-	approved := s.DeepCopy()
-	approved.Spec.ApprovedPlan = s.Status.Plan.Digest
-	if s.Spec.ApprovedPlan == approved.Spec.ApprovedPlan { // the same plan as last time wants to be approved again
+	digest := s.Status.Plan.Digest
+	if s.Spec.ApprovedPlan == digest { // the same plan as last time wants to be approved again
 		cleared := s.DeepCopy()
 		cleared.Spec.ApprovedPlan = ""
 		if err := d.client.Patch(ctx, cleared, client.MergeFrom(s)); err != nil {
-			return fmt.Errorf("approving the plan of stack %s: %w", s.Name, err)
+			return fmt.Errorf("withdrawing the last approval of stack %s: %w", s.Name, err)
 		}
-		if err := d.await(ctx, s, func() bool { return s.Status.ObservedGeneration == s.Generation }); err != nil {
+		seen := func() bool { return s.Spec.ApprovedPlan == "" && s.Status.ObservedGeneration == s.Generation }
+		if err := d.await(ctx, s, seen); err != nil {
 			return err
 		}
 	}
+	approved := s.DeepCopy() // as it is now: another version would be a conflict
+	approved.Spec.ApprovedPlan = digest
 	if err := d.client.Patch(ctx, approved, client.MergeFrom(s)); err != nil {
 		return fmt.Errorf("approving the plan of stack %s: %w", s.Name, err)
 	}
