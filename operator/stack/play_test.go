@@ -94,7 +94,7 @@ func (p *play) until(what string, f func() error) {
 			failed = err
 		}
 		if err := f(); err != nil {
-			return fmt.Errorf("%w (last failure of a reconcile: %v)", err, failed)
+			return fmt.Errorf("%w (last failure of a reconcile: %w)", err, failed)
 		}
 		return nil
 	})
@@ -353,18 +353,4 @@ type onceStatus struct {
 
 func (c onceStatus) Update(ctx context.Context, o client.Object, opts ...client.SubResourceUpdateOption) error {
 	return c.killed.after(c.SubResourceWriter.Update(ctx, o, opts...), "update status of", o)
-}
-
-// onceStore is the same for the vault's store.
-type onceStore struct {
-	vault.Store
-	killed *killed
-}
-
-func (s onceStore) Write(ctx context.Context, name, version string, data []byte) (string, error) {
-	next, err := s.Store.Write(ctx, name, version, data)
-	if what := name[strings.LastIndex(name, ".")+1:]; what == "order" || what == "lock" {
-		err = s.killed.after(err, "write "+name, what)
-	}
-	return next, err
 }

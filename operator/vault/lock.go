@@ -93,7 +93,7 @@ func (v *Vault) changeLock(ctx context.Context, s Stack, change func(Lock) (Lock
 		if marshalErr != nil {
 			return marshalErr
 		}
-		if _, err = v.replace(ctx, s, s.lock(), version, data); !errors.Is(err, ErrConflict) {
+		if err = v.replace(ctx, s, s.lock(), version, data); !errors.Is(err, ErrConflict) {
 			return err
 		}
 	}

@@ -57,7 +57,7 @@ func (v *Vault) State(ctx context.Context, s Stack) (data []byte, serial int64, 
 		}
 		return data, now.Serial, now.Lineage, err
 	}
-	return nil, 0, "", fmt.Errorf("the state of stack %s is named in the vault, and is not there (%v): restore it", s.UID, err)
+	return nil, 0, "", fmt.Errorf("the state of stack %s is named in the vault, and is not there (%w): restore it", s.UID, err)
 }
 
 // Serial is the current state's serial; 0 before the first one.
@@ -130,7 +130,7 @@ func (v *Vault) putHead(ctx context.Context, s Stack, version string, h head, ne
 	if err != nil {
 		return err
 	}
-	if _, err := v.replace(ctx, s, s.state(), version, data); err != nil {
+	if err := v.replace(ctx, s, s.state(), version, data); err != nil {
 		return err
 	}
 	for _, old := range all[len(keep):] {

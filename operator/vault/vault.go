@@ -197,18 +197,17 @@ func (v *Vault) get(ctx context.Context, s Stack, name string) (data []byte, ver
 
 // make seals and writes what must not exist.
 func (v *Vault) make(ctx context.Context, s Stack, name string, data []byte) error {
-	_, err := v.replace(ctx, s, name, "", data)
-	return err
+	return v.replace(ctx, s, name, "", data)
 }
 
 // replace seals and writes over a version.
-func (v *Vault) replace(ctx context.Context, s Stack, name, version string, data []byte) (newVersion string, err error) {
+func (v *Vault) replace(ctx context.Context, s Stack, name, version string, data []byte) error {
 	sealed, err := v.seal(ctx, s.Tenant, name, data)
 	if err != nil {
-		return "", err
+		return err
 	}
-	newVersion, err = v.store.Write(ctx, name, version, sealed)
-	return newVersion, wrap(err, "writing %s", name)
+	_, err = v.store.Write(ctx, name, version, sealed)
+	return wrap(err, "writing %s", name)
 }
 
 // put seals and writes, over whatever is there.

@@ -183,7 +183,7 @@ func (w *town) remove(o client.Object) {
 			return nil
 		}
 		if s, isStack := o.(*v1alpha1.Stack); isStack {
-			return fmt.Errorf("it is there: %v, %+v", err, s.Status.Conditions)
+			return fmt.Errorf("it is there: %w, %+v", err, s.Status.Conditions)
 		}
 		return fmt.Errorf("it is there: %w", err)
 	})

@@ -131,8 +131,7 @@ func (b *bench) wantRefused(what string, plan *engine.Plan) {
 	b.t.Helper()
 	before := b.state()
 	err := b.Engine.Apply(b.t.Context(), b.w, plan)
-	var stale *engine.Stale
-	if !errors.As(err, &stale) {
+	if _, stale := errors.AsType[*engine.Stale](err); !stale {
 		b.t.Errorf("%s is applied: error %v, want a Stale", what, err)
 	}
 	if !bytes.Equal(before, b.state()) {
@@ -147,8 +146,7 @@ func invalid(t *testing.T, s Subject) {
 		if err == nil {
 			_, err = s.Engine.Plan(t.Context(), b.w, false)
 		}
-		var invalid *engine.Invalid
-		if !errors.As(err, &invalid) {
+		if _, invalid := errors.AsType[*engine.Invalid](err); !invalid {
 			t.Errorf("%s: error %v, want an Invalid", name, err)
 		}
 	}

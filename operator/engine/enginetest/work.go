@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
@@ -39,9 +40,7 @@ func lay(t *testing.T, s Subject, program map[string]string, state string) *benc
 		Code: filepath.Join(root, "code"), Dir: filepath.Join(root, "dir"), State: state,
 		Env: map[string]string{mine: filepath.Base(filepath.Dir(root)) + filepath.Base(root)}, Passphrase: passphrase, Log: log,
 	}
-	for name, value := range s.Env {
-		w.Env[name] = value
-	}
+	maps.Copy(w.Env, s.Env)
 	if state == "" {
 		w.State = filepath.Join(root, "state", "state.json")
 		if err := os.Mkdir(filepath.Dir(w.State), 0o700); err != nil {

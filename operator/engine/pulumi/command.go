@@ -80,8 +80,7 @@ func (c *command) Run(ctx context.Context, dir string, stdin io.Reader, outs, er
 	}
 	copies.Wait()
 	code := unknown
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, is := errors.AsType[*exec.ExitError](err); is {
 		code = exit.ExitCode()
 	} else if err == nil {
 		code = 0

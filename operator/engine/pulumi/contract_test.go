@@ -109,8 +109,7 @@ func TestAnotherProgramThanPlanned(t *testing.T) {
 			}
 			program(c.applied)
 			err = e.Apply(t.Context(), w, plan)
-			var stale *engine.Stale
-			if !errors.As(err, &stale) {
+			if _, stale := errors.AsType[*engine.Stale](err); !stale {
 				t.Errorf("error %v, want a Stale", err)
 			}
 			if world.left() > 0 {

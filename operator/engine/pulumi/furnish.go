@@ -35,7 +35,7 @@ func project(code string) (string, error) {
 	if p.Name == "" || strings.ContainsFunc(p.Name, func(r rune) bool {
 		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.", r)
 	}) || strings.Trim(p.Name, ".") == "" {
-		return "", &engine.Invalid{Err: fmt.Errorf("name %q in Pulumi.yaml: use letters, digits, -, _ and .", p.Name)}
+		return "", &engine.Invalid{Err: fmt.Errorf("name %q in Pulumi.yaml: use letters, digits, dots, dashes and underscores", p.Name)}
 	}
 	return p.Name, nil
 }

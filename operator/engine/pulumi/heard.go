@@ -69,7 +69,8 @@ func failed(ctx context.Context, verb string, err error, h *heard, planning bool
 		// Of outputs that are not as planned the engine says nothing, it only fails.
 		return &engine.Stale{Err: errors.New("pulumi up: the program has not the outputs that were planned: plan again")}
 	}
-	text, authors := err.Error(), false
+	text := err.Error()
+	var authors bool
 	if h != nil && len(h.errors) > 0 {
 		text, authors = told(h.errors)
 	} else {

@@ -85,7 +85,7 @@ func (e *Engine) Plan(ctx context.Context, w engine.Work, destroy bool) (*engine
 	defer c.end()
 	file := filepath.Join(w.Dir, planFile)
 	c.loud()
-	_, err = c.tf.Plan(ctx, tfexec.Out(file), tfexec.State(w.State), tfexec.Lock(false), tfexec.Destroy(destroy),
+	_, err = c.tf.Plan(ctx, tfexec.Out(file), stateOf(w), tfexec.Lock(false), tfexec.Destroy(destroy),
 		tfexec.VarFile(filepath.Join(w.Dir, inputsFile)))
 	if err != nil {
 		return nil, c.failed(ctx, "plan", err, ofAuthor)
@@ -116,7 +116,7 @@ func (e *Engine) Apply(ctx context.Context, w engine.Work, plan *engine.Plan) er
 	}
 	c.loud()
 	// No lock: the state is this run's alone, and a lock would outlive a kill. No backup: it would be outside the folders of the Work.
-	err = c.tf.Apply(ctx, tfexec.DirOrPlan(file), tfexec.State(w.State), tfexec.Lock(false), tfexec.Backup("-"))
+	err = c.tf.Apply(ctx, tfexec.DirOrPlan(file), stateOf(w), tfexec.Lock(false), tfexec.Backup("-"))
 	if err != nil {
 		return c.failed(ctx, "apply", err, never)
 	}
@@ -134,7 +134,7 @@ func (e *Engine) Outputs(ctx context.Context, w engine.Work) (map[string]json.Ra
 	}
 	defer c.end()
 	c.quiet() // it prints secrets
-	metas, err := c.tf.Output(ctx, tfexec.State(w.State))
+	metas, err := c.tf.Output(ctx, stateOf(w))
 	if err != nil {
 		return nil, c.failed(ctx, "output", err, never)
 	}
@@ -261,4 +261,9 @@ func invalid(verdict *tfjson.ValidateOutput) error {
 		errs = append(errs, errors.New("the code is not valid"))
 	}
 	return &engine.Invalid{Err: errors.Join(errs...)}
+}
+
+// stateOf names the state's file. A backend block, which upstream would rather have, could be overridden by the code.
+func stateOf(w engine.Work) *tfexec.StateOption {
+	return tfexec.State(w.State) //nolint:staticcheck // see above
 }

@@ -13,8 +13,7 @@ import (
 func exitError(t *testing.T) error {
 	t.Helper()
 	err := exec.Command("/bin/sh", "-c", "exit 1").Run()
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) {
+	if _, is := errors.AsType[*exec.ExitError](err); !is {
 		t.Fatal(err)
 	}
 	return err

@@ -208,11 +208,10 @@ func locks(t *testing.T, v *vault.Vault, s vault.Stack) {
 func lockRace(t *testing.T, v *vault.Vault, s vault.Stack) {
 	var won atomic.Int32
 	together(16, func(i int) {
-		var held *vault.Held
 		err := v.TakeLock(context.WithoutCancel(t.Context()), s, vault.Lock{RunUID: "1", PodUID: types.UID(rune('a' + i))})
 		if err == nil {
 			won.Add(1)
-		} else if !errors.As(err, &held) {
+		} else if _, held := errors.AsType[*vault.Held](err); !held {
 			t.Error(err)
 		}
 	})
