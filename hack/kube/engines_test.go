@@ -116,3 +116,32 @@ func TestProviderOfOursIsFoundAndDigested(t *testing.T) {
 		t.Error("another source has the same digest")
 	}
 }
+
+func TestLinkOfInstalledOnlyComes(t *testing.T) {
+	dir, installed := t.TempDir(), t.TempDir()
+	program := filepath.Join(installed, "terraform")
+	write(t, program, "#!/bin/sh\n", 0o755)
+	link := filepath.Join(dir, "terraform")
+	for _, step := range []struct{ name, path, want string }{
+		{"not installed", t.TempDir(), ""},
+		{"installed", installed, program},
+		{"installed, for whom has another PATH", t.TempDir(), program},
+	} {
+		t.Setenv("PATH", step.path)
+		if err := linkInstalled(dir, "terraform"); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := os.Readlink(link); got != step.want {
+			t.Errorf("%s: the link leads to %q, want %q", step.name, got, step.want)
+		}
+	}
+	if err := os.Remove(program); err != nil {
+		t.Fatal(err)
+	}
+	if err := linkInstalled(dir, "terraform"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(link); err == nil {
+		t.Error("a link that leads nowhere stays")
+	}
+}

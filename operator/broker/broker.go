@@ -21,7 +21,7 @@ import (
 
 // +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get
-// +kubebuilder:rbac:groups=broletto.dev,resources=stackruns,verbs=get;list;watch
+// +kubebuilder:rbac:groups=broletto.dev,resources=stackruns,verbs=list;watch
 
 const (
 	// headerTime bounds a handshake and the header of a request.

@@ -102,7 +102,7 @@ var elsewhere = map[string][]string{
 	"endpointslices.discovery.k8s.io":      {"get"},
 	"stacks.broletto.dev":                  {"create", "update", "delete"},
 	"stacks/status.broletto.dev":           {"update"},
-	"stackruns.broletto.dev":               {"create", "get", "delete"},
+	"stackruns.broletto.dev":               {"create", "delete"},
 	"stackruns/status.broletto.dev":        {"update"},
 	"serviceofferings.broletto.dev":        {"get"}, // the API server wants it of who writes a policy with offerings for parameters
 	"serviceinstances.broletto.dev":        {"update"},
