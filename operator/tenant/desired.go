@@ -37,6 +37,8 @@ func Desired(t *v1alpha1.Tenant, member bool) apply.Set {
 func homeQuota(t *v1alpha1.Tenant) corev1.ResourceList {
 	hard := guardrail.Counts(t.Spec.Limits)
 	hard["count/workspaces.broletto.dev"] = guardrail.Count(t.Spec.Limits.Workspaces)
+	hard["count/stacks.broletto.dev"] = guardrail.Count(t.Spec.Limits.Stacks)
+	hard["count/serviceinstances.broletto.dev"] = guardrail.Count(t.Spec.Limits.ObjectsPerWorkspace)
 	for _, none := range []corev1.ResourceName{
 		corev1.ResourcePods, corev1.ResourcePersistentVolumeClaims, corev1.ResourceServicesLoadBalancers, corev1.ResourceServicesNodePorts, "count/services",
 	} {
