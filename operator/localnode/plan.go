@@ -248,15 +248,20 @@ func (w *worker) projectConfigMap(ctx context.Context, p *plan, folder string, s
 		if !ok {
 			return fmt.Errorf("config map %s has no %s", s.Name, item.Key)
 		}
-		file, err := inside(folder, item.Path)
-		if err != nil {
-			return err
-		}
-		if err := w.put(p, file, []byte(value)); err != nil {
+		if err := w.putInside(p, folder, item.Path, value); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// putInside writes a text to a path below a folder of the pod's.
+func (w *worker) putInside(p *plan, folder, path, value string) error {
+	file, err := inside(folder, path)
+	if err != nil {
+		return err
+	}
+	return w.put(p, file, []byte(value))
 }
 
 func (w *worker) projectFields(p *plan, folder string, s *corev1.DownwardAPIProjection) error {
@@ -265,11 +270,7 @@ func (w *worker) projectFields(p *plan, folder string, s *corev1.DownwardAPIProj
 		if err != nil {
 			return err
 		}
-		file, err := inside(folder, item.Path)
-		if err != nil {
-			return err
-		}
-		if err := w.put(p, file, []byte(value)); err != nil {
+		if err := w.putInside(p, folder, item.Path, value); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,7 @@ package outcome
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -45,6 +46,11 @@ func (w *Wait) Error() string { return w.Message }
 type Stall struct {
 	Reason string
 	Err    error
+}
+
+// Stalled is a Stall for a reason; the rest is what fmt.Errorf takes.
+func Stalled(reason, format string, values ...any) error {
+	return &Stall{Reason: reason, Err: fmt.Errorf(format, values...)}
 }
 
 // Error is the message that the status shows.

@@ -12,7 +12,7 @@ import (
 // at the first instant that the zone has of it.
 func awarded(offering string, p v1alpha1.Procurement, now time.Time, zone *time.Location) error {
 	if p.State == v1alpha1.ProcurementExpired {
-		return stall(v1alpha1.ReasonProcurementExpired, "the award of %s has expired: nothing new is provisioned, what runs goes on; "+
+		return outcome.Stalled(v1alpha1.ReasonProcurementExpired, "the award of %s has expired: nothing new is provisioned, what runs goes on; "+
 			"ask %s for a new tender, or delete the instance", offering, p.Authority)
 	}
 	if p.State != v1alpha1.ProcurementAwarded {
@@ -21,15 +21,11 @@ func awarded(offering string, p v1alpha1.Procurement, now time.Time, zone *time.
 	}
 	day, err := time.ParseInLocation(time.DateOnly, string(p.AwardedOn), zone)
 	if err != nil {
-		return stall(v1alpha1.ReasonAwaitingAward, "%s is awarded on %q, which is no day: ask the platform to correct it", offering, p.AwardedOn)
+		return outcome.Stalled(v1alpha1.ReasonAwaitingAward, "%s is awarded on %q, which is no day: ask the platform to correct it", offering, p.AwardedOn)
 	}
 	if !day.After(now) {
 		return nil
 	}
 	return &outcome.Wait{Reason: v1alpha1.ReasonAwaitingAward, After: min(day.Sub(now), longest), Message: fmt.Sprintf(
 		"%s is awarded from %s on, and provisioned then; until then the instance is counted as demand", offering, p.AwardedOn)}
-}
-
-func stall(reason, format string, values ...any) error {
-	return &outcome.Stall{Reason: reason, Err: fmt.Errorf(format, values...)}
 }

@@ -50,7 +50,7 @@ func (r *Instances) compare(ctx context.Context, i *v1alpha1.ServiceInstance, wa
 			continue
 		}
 		if !isOurs(i, live, known) {
-			return nil, stall(v1alpha1.ReasonObjectConflict, "%s exists in %s and is not this instance's: delete or rename it, or ask for the service in another workspace",
+			return nil, outcome.Stalled(v1alpha1.ReasonObjectConflict, "%s exists in %s and is not this instance's: delete or rename it, or ask for the service in another workspace",
 				refOf(want).short(), want.GetNamespace())
 		}
 		if live.GetDeletionTimestamp() != nil {
@@ -79,7 +79,7 @@ func (r *Instances) look(ctx context.Context, i *v1alpha1.ServiceInstance, ref R
 	case apierrors.IsForbidden(err):
 		return nil, &outcome.Wait{Reason: v1alpha1.ReasonProvisioning, After: soon, Message: "the rights of account " + AccountName + " in " + i.TargetNamespace() + " are not in force yet"}
 	case meta.IsNoMatchError(err):
-		return nil, stall(v1alpha1.ReasonInvalidManifest, "this cluster has no %s of %s: ask the platform to install it, or to offer the service without", ref.Kind, ref.APIVersion)
+		return nil, outcome.Stalled(v1alpha1.ReasonInvalidManifest, "this cluster has no %s of %s: ask the platform to install it, or to offer the service without", ref.Kind, ref.APIVersion)
 	case err != nil:
 		return nil, fmt.Errorf("reading %s in %s: %w", ref.short(), i.TargetNamespace(), err)
 	}
@@ -171,15 +171,15 @@ func explained(err error, what, namespace string) error {
 	case err == nil:
 		return nil
 	case apierrors.IsConflict(err):
-		return stall(v1alpha1.ReasonObjectConflict, "%s in %s was made by somebody else: delete or rename it", what, namespace)
+		return outcome.Stalled(v1alpha1.ReasonObjectConflict, "%s in %s was made by somebody else: delete or rename it", what, namespace)
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return &outcome.Wait{Reason: v1alpha1.ReasonWorkspaceNotReady, Message: namespace + " is being deleted"}
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "quota"):
 		return &outcome.Wait{Reason: v1alpha1.ReasonNoRoom, After: 30 * soon, Message: fmt.Sprintf("%s does not fit the quota of %s: %v; free some, or raise the workspace's quota", what, namespace, err)}
 	case apierrors.IsForbidden(err):
-		return stall(v1alpha1.ReasonNotAllowed, "%s in %s is refused: %w; ask the platform to correct the offering", what, namespace, err)
+		return outcome.Stalled(v1alpha1.ReasonNotAllowed, "%s in %s is refused: %w; ask the platform to correct the offering", what, namespace, err)
 	case malformed(err):
-		return stall(v1alpha1.ReasonInvalidManifest, "%s in %s is refused: %w; ask the platform to correct the offering", what, namespace, err)
+		return outcome.Stalled(v1alpha1.ReasonInvalidManifest, "%s in %s is refused: %w; ask the platform to correct the offering", what, namespace, err)
 	}
 	return fmt.Errorf("applying %s in %s: %w", what, namespace, err)
 }

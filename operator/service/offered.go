@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/outcome"
 )
 
 // offered is an offering that can be provisioned: its schema is read, and its manifests are such as a workspace may hold.
@@ -16,14 +17,14 @@ type offered struct {
 func check(o *v1alpha1.ServiceOffering) (offered, error) {
 	schema, err := ParseSchema(o.Spec.Parameters)
 	if err != nil {
-		return offered{}, stall(v1alpha1.ReasonInvalidParameters, "%w", err)
+		return offered{}, outcome.Stalled(v1alpha1.ReasonInvalidParameters, "%w", err)
 	}
 	if s := o.Spec.Provisions.Stack; s != nil && (s.Source.Git != nil && s.Source.Git.Secret != "" || s.Source.OCI != nil && s.Source.OCI.Secret != "") {
-		return offered{}, stall(v1alpha1.ReasonInvalidManifest,
+		return offered{}, outcome.Stalled(v1alpha1.ReasonInvalidManifest,
 			"spec.provisions.stack.source names a secret, which no comune has: offer code that everybody may read, or inline")
 	}
 	if _, err := Render(o.Spec.Provisions.Manifests, schema, schema.sample()); err != nil {
-		return offered{}, stall(v1alpha1.ReasonInvalidManifest, "%w", err)
+		return offered{}, outcome.Stalled(v1alpha1.ReasonInvalidManifest, "%w", err)
 	}
 	return offered{o, schema}, nil
 }

@@ -45,7 +45,7 @@ func (r *Offerings) converge(ctx context.Context, o *v1alpha1.ServiceOffering) e
 	o.Status.Rules = seen.schema.Rules
 	err = r.Client.Get(ctx, client.ObjectKey{Name: o.Spec.Consortium}, &v1alpha1.Consortium{})
 	if apierrors.IsNotFound(err) {
-		return stall(v1alpha1.ReasonConsortiumNotFound, "spec.consortium: there is no consortium %s; create it, or make the offering in another", o.Spec.Consortium)
+		return outcome.Stalled(v1alpha1.ReasonConsortiumNotFound, "spec.consortium: there is no consortium %s; create it, or make the offering in another", o.Spec.Consortium)
 	}
 	if err != nil {
 		return fmt.Errorf("reading consortium %s: %w", o.Spec.Consortium, err)

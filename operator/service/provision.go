@@ -25,7 +25,7 @@ import (
 func (r *Instances) provisionObjects(ctx context.Context, s *scope) error {
 	wanted, err := objectsOf(s.ServiceInstance, s.offering, s.values)
 	if err != nil {
-		return stall(v1alpha1.ReasonParametersRefused, "spec.parameters: %w", err)
+		return outcome.Stalled(v1alpha1.ReasonParametersRefused, "spec.parameters: %w", err)
 	}
 	old := inventory(s.ServiceInstance)
 	if len(wanted)+len(old) > 0 {
@@ -108,7 +108,7 @@ func (s *scope) conforms(deviating []string) {
 func (r *Instances) provisionStack(ctx context.Context, s *scope) error {
 	want, err := stackOf(s.ServiceInstance, s.offering, s.values)
 	if err != nil {
-		return stall(v1alpha1.ReasonParametersRefused, "spec.parameters: %w", err)
+		return outcome.Stalled(v1alpha1.ReasonParametersRefused, "spec.parameters: %w", err)
 	}
 	live := &v1alpha1.Stack{}
 	err = r.Client.Get(ctx, client.ObjectKeyFromObject(want), live)
@@ -117,7 +117,7 @@ func (r *Instances) provisionStack(ctx context.Context, s *scope) error {
 	}
 	missing := err != nil
 	if !missing && live.Labels[v1alpha1.LabelOwner] != string(s.UID) {
-		return stall(v1alpha1.ReasonObjectConflict, "Stack/%s exists and is not this instance's: delete it, or name the instance differently", want.Name)
+		return outcome.Stalled(v1alpha1.ReasonObjectConflict, "Stack/%s exists and is not this instance's: delete it, or name the instance differently", want.Name)
 	}
 	if err := r.record(ctx, s, want.Name, s.Status.Objects); err != nil {
 		return err
@@ -198,7 +198,7 @@ func verdict(s *v1alpha1.Stack) error {
 		return &outcome.Wait{Reason: v1alpha1.ReasonProvisioning, Message: "Stack/" + s.Name + " is being made"}
 	}
 	if meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionStalled) {
-		return stall(ready.Reason, "Stack/%s: %s", s.Name, ready.Message)
+		return outcome.Stalled(ready.Reason, "Stack/%s: %s", s.Name, ready.Message)
 	}
 	return &outcome.Wait{Reason: v1alpha1.ReasonProvisioning, Message: fmt.Sprintf("Stack/%s: %s", s.Name, ready.Message)}
 }

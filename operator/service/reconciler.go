@@ -94,7 +94,7 @@ func (r *Instances) observe(ctx context.Context, s *scope) error {
 	tenant, offering := &v1alpha1.Tenant{}, &v1alpha1.ServiceOffering{}
 	err := r.Client.Get(ctx, client.ObjectKey{Name: s.Namespace}, tenant)
 	if apierrors.IsNotFound(err) {
-		return stall(v1alpha1.ReasonNotAHomeNamespace, "namespace %s is no tenant's home: ask for services in the namespace named like the tenant", s.Namespace)
+		return outcome.Stalled(v1alpha1.ReasonNotAHomeNamespace, "namespace %s is no tenant's home: ask for services in the namespace named like the tenant", s.Namespace)
 	}
 	if err != nil {
 		return fmt.Errorf("reading tenant %s: %w", s.Namespace, err)
@@ -104,12 +104,12 @@ func (r *Instances) observe(ctx context.Context, s *scope) error {
 		return fmt.Errorf("reading offering %s: %w", s.Spec.Offering, err)
 	}
 	if err != nil || offering.Spec.Consortium != tenant.Spec.Consortium {
-		return stall(v1alpha1.ReasonOfferingNotFound, "consortium %s offers no %s: kubectl get serviceofferings lists what it does; make another instance", tenant.Spec.Consortium, s.Spec.Offering)
+		return outcome.Stalled(v1alpha1.ReasonOfferingNotFound, "consortium %s offers no %s: kubectl get serviceofferings lists what it does; make another instance", tenant.Spec.Consortium, s.Spec.Offering)
 	}
 	s.consortium = &v1alpha1.Consortium{}
 	err = r.Client.Get(ctx, client.ObjectKey{Name: tenant.Spec.Consortium}, s.consortium)
 	if apierrors.IsNotFound(err) {
-		return stall(v1alpha1.ReasonConsortiumNotFound, "there is no consortium %s, to which tenant %s belongs", tenant.Spec.Consortium, tenant.Name)
+		return outcome.Stalled(v1alpha1.ReasonConsortiumNotFound, "there is no consortium %s, to which tenant %s belongs", tenant.Spec.Consortium, tenant.Name)
 	}
 	if err != nil {
 		return fmt.Errorf("reading consortium %s: %w", tenant.Spec.Consortium, err)
@@ -125,7 +125,7 @@ func (r *Instances) observe(ctx context.Context, s *scope) error {
 func (r *Instances) parameters(_ context.Context, s *scope) error {
 	values, wrong := s.offering.schema.Complete(s.Spec.Parameters)
 	if len(wrong) > 0 && s.offered() {
-		return stall(v1alpha1.ReasonParametersRefused, "spec.parameters: %s", strings.Join(wrong, "; "))
+		return outcome.Stalled(v1alpha1.ReasonParametersRefused, "spec.parameters: %s", strings.Join(wrong, "; "))
 	}
 	s.values = values
 	return nil
@@ -145,7 +145,7 @@ func (r *Instances) award(_ context.Context, s *scope) error {
 		return err
 	}
 	if !s.offered() {
-		return stall(v1alpha1.ReasonVersionNotOffered, "spec.version: %s %s is not offered, %s is: take it, or leave the version out",
+		return outcome.Stalled(v1alpha1.ReasonVersionNotOffered, "spec.version: %s %s is not offered, %s is: take it, or leave the version out",
 			s.offering.Name, s.Spec.Version, s.offering.Spec.Version)
 	}
 	return nil
@@ -165,7 +165,7 @@ func (r *Instances) place(ctx context.Context, s *scope) error {
 	case err != nil:
 		return notReady("does not exist: write it")
 	case !slices.Contains(s.offering.Spec.DataClasses, s.workspace.Spec.DataClass):
-		return stall(v1alpha1.ReasonDataClassNotAllowed, "%s may hold data of class %s, and workspace %s is of class %s: ask for it in another workspace",
+		return outcome.Stalled(v1alpha1.ReasonDataClassNotAllowed, "%s may hold data of class %s, and workspace %s is of class %s: ask for it in another workspace",
 			s.offering.Name, join(s.offering.Spec.DataClasses), s.workspace.Name, s.workspace.Spec.DataClass)
 	case !s.workspace.DeletionTimestamp.IsZero():
 		return notReady("is being deleted")

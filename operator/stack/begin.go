@@ -144,7 +144,7 @@ func (r *Reconciler) ensure(ctx context.Context, s *v1alpha1.Stack, o apply.Obje
 		return fmt.Errorf("reading %s %s: %w", kind, key, err)
 	}
 	if err == nil && live.GetLabels()[v1alpha1.LabelOwner] != string(s.UID) {
-		return stall(v1alpha1.ReasonNamespaceConflict, "%s %s in %s exists already and is not this stack's: delete it, or name the stack differently",
+		return outcome.Stalled(v1alpha1.ReasonNamespaceConflict, "%s %s in %s exists already and is not this stack's: delete it, or name the stack differently",
 			kind, key.Name, key.Namespace)
 	}
 	return wrapped(r.Client.Apply(ctx, o, client.ForceOwnership, client.FieldOwner(apply.FieldManager)), "applying %s %s", kind, key)
@@ -184,7 +184,7 @@ func (r *Reconciler) job(ctx context.Context, s *v1alpha1.Stack, one *v1alpha1.S
 	case job.Labels[v1alpha1.LabelRun] == string(one.UID) && job.DeletionTimestamp.IsZero():
 		return job, nil
 	case job.Labels[v1alpha1.LabelRun] == "" || job.Labels[v1alpha1.LabelStack] != s.Name:
-		return nil, stall(v1alpha1.ReasonNamespaceConflict, "Job %s in %s exists already and is not this stack's: delete it", job.Name, job.Namespace)
+		return nil, outcome.Stalled(v1alpha1.ReasonNamespaceConflict, "Job %s in %s exists already and is not this stack's: delete it", job.Name, job.Namespace)
 	}
 	if err := r.stop(ctx, job); err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,7 +45,7 @@ func (r *Reconciler) leave(ctx context.Context, s *v1alpha1.Stack) error {
 		err = r.conclude(ctx, s, one, runs, gone)
 		tell(s, runs)
 	}
-	if err := first(err, r.observeLock(ctx, s, runs)); err != nil {
+	if err := cmp.Or(err, r.observeLock(ctx, s, runs)); err != nil {
 		return err
 	}
 	if gone {
@@ -137,7 +138,7 @@ func (r *Reconciler) destroyed(s *v1alpha1.Stack, runs []*v1alpha1.StackRun, wan
 	}
 	switch class := classOf(last); class {
 	case v1alpha1.FailureRefused, v1alpha1.FailureSource, v1alpha1.FailureInput:
-		return false, stall(reasonOf(class), "what the stack made stands, and so does the stack: %s; or set spec.deletionPolicy to Orphan to let it stand", last.Status.Failure.Message)
+		return false, outcome.Stalled(reasonOf(class), "what the stack made stands, and so does the stack: %s; or set spec.deletionPolicy to Orphan to let it stand", last.Status.Failure.Message)
 	default:
 	}
 	n := 0

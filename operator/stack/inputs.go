@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/outcome"
 )
 
 // material is what a run is made of beside its code. It holds secrets.
@@ -78,11 +79,11 @@ func (r *Reconciler) secret(ctx context.Context, s *v1alpha1.Stack, name, use st
 	case apierrors.IsNotFound(err) && !required:
 		return nil, nil
 	case apierrors.IsNotFound(err):
-		return nil, stall(v1alpha1.ReasonSecretNotUsable, "there is no Secret %s in %s: make it, with the label %s: %s", name, s.Namespace, v1alpha1.LabelUse, use)
+		return nil, outcome.Stalled(v1alpha1.ReasonSecretNotUsable, "there is no Secret %s in %s: make it, with the label %s: %s", name, s.Namespace, v1alpha1.LabelUse, use)
 	case err != nil:
 		return nil, fmt.Errorf("reading Secret %s in %s: %w", name, s.Namespace, err)
 	case secret.Labels[v1alpha1.LabelUse] != use:
-		return nil, stall(v1alpha1.ReasonSecretNotUsable, "Secret %s lacks the label %s: %s, by which its owner lets stacks use it", name, v1alpha1.LabelUse, use)
+		return nil, outcome.Stalled(v1alpha1.ReasonSecretNotUsable, "Secret %s lacks the label %s: %s, by which its owner lets stacks use it", name, v1alpha1.LabelUse, use)
 	}
 	return secret.Data, nil
 }

@@ -2,7 +2,6 @@ package stack
 
 import (
 	"errors"
-	"fmt"
 	"regexp"
 	"strings"
 	"time"
@@ -178,8 +177,4 @@ func pinned(s *v1alpha1.Stack) string {
 		return s.Status.Applied.Revision
 	}
 	return ""
-}
-
-func stall(reason, format string, values ...any) error {
-	return &outcome.Stall{Reason: reason, Err: fmt.Errorf(format, values...)}
 }

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/outcome"
 )
 
 // publish puts the outputs of what was applied last into the Secret that the stack names. A Secret that is not the stack's is left alone.
@@ -35,7 +36,7 @@ func (r *Reconciler) publish(ctx context.Context, s *v1alpha1.Stack, runs []*v1a
 	case err != nil:
 		return fmt.Errorf("reading Secret %s in %s: %w", want.Name, want.Namespace, err)
 	case live.Labels[v1alpha1.LabelOwner] != string(s.UID):
-		return stall(v1alpha1.ReasonOutputsConflict,
+		return outcome.Stalled(v1alpha1.ReasonOutputsConflict,
 			"Secret %s in %s exists and is not this stack's, so it is left alone: delete it, or name another one in spec.outputsTo", want.Name, want.Namespace)
 	case maps.EqualFunc(live.Data, want.Data, slices.Equal) && live.Labels[v1alpha1.LabelStack] == s.Name:
 		return nil

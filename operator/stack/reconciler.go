@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,7 +76,7 @@ func (r *Reconciler) converge(ctx context.Context, s *v1alpha1.Stack) (next time
 	}
 	busy, err := r.progress(ctx, s, runs)
 	tell(s, runs)
-	if err := first(err, r.observeLock(ctx, s, runs)); err != nil {
+	if err := cmp.Or(err, r.observeLock(ctx, s, runs)); err != nil {
 		return 0, err
 	}
 	if busy != nil && unfinished(runs).Spec.Operation != v1alpha1.OperationLook {
@@ -90,7 +91,7 @@ func (r *Reconciler) converge(ctx context.Context, s *v1alpha1.Stack) (next time
 	case step.Operation != "":
 		return r.start(ctx, s, all, runs, step, in)
 	}
-	if err := first(r.publish(ctx, s, runs), r.trim(ctx, s, runs)); err != nil {
+	if err := cmp.Or(r.publish(ctx, s, runs), r.trim(ctx, s, runs)); err != nil {
 		return 0, err
 	}
 	return sooner(step.After, secretsLook, len(s.Spec.VariablesFrom) > 0 || credentialsOf(s) != ""), step.Verdict
@@ -209,15 +210,6 @@ func (r *Reconciler) trim(ctx context.Context, s *v1alpha1.Stack, runs []*v1alph
 		}
 		if err := client.IgnoreNotFound(r.Client.Delete(ctx, one)); err != nil {
 			return fmt.Errorf("deleting run %s: %w", one.Name, err)
-		}
-	}
-	return nil
-}
-
-func first(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
 		}
 	}
 	return nil

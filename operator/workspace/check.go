@@ -1,7 +1,6 @@
 package workspace
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -17,17 +16,17 @@ import (
 func check(w *v1alpha1.Workspace, c Context) error {
 	t := c.Tenant
 	if !slices.Contains(t.Spec.DataClasses, w.Spec.DataClass) {
-		return stall(v1alpha1.ReasonDataClassNotAllowed, "spec.dataClass: tenant %s may host %s, not %s; ask the platform to add the class to the tenant",
+		return outcome.Stalled(v1alpha1.ReasonDataClassNotAllowed, "spec.dataClass: tenant %s may host %s, not %s; ask the platform to add the class to the tenant",
 			t.Name, join(t.Spec.DataClasses), w.Spec.DataClass)
 	}
 	for _, host := range w.Spec.Network.Hosts {
 		if !hostWithin(host, t.Spec.Domains) {
-			return stall(v1alpha1.ReasonHostNotAllowed, "spec.network.hosts: %s lies outside the domains of tenant %s (%s)", host, t.Name, join(t.Spec.Domains))
+			return outcome.Stalled(v1alpha1.ReasonHostNotAllowed, "spec.network.hosts: %s lies outside the domains of tenant %s (%s)", host, t.Name, join(t.Spec.Domains))
 		}
 	}
 	for _, e := range w.Spec.Network.Egress {
 		if outer, shut := inside(e.CIDR, c.Consortium); shut {
-			return stall(v1alpha1.ReasonEgressProtected, "spec.network.egress: %s lies inside %s, which no workspace may open by address; "+
+			return outcome.Stalled(v1alpha1.ReasonEgressProtected, "spec.network.egress: %s lies inside %s, which no workspace may open by address; "+
 				"reach another workspace by connectTo, or ask the platform for an exception", e.CIDR, outer)
 		}
 	}
@@ -42,13 +41,13 @@ func checkStorage(w *v1alpha1.Workspace, t *v1alpha1.Tenant, asked corev1.Resour
 			for _, class := range t.Spec.StorageClasses {
 				allowed = append(allowed, class.Name)
 			}
-			return stall(v1alpha1.ReasonStorageClassNotAllowed, "spec.storage.volumes: %s wants class %s; tenant %s may use %s",
+			return outcome.Stalled(v1alpha1.ReasonStorageClassNotAllowed, "spec.storage.volumes: %s wants class %s; tenant %s may use %s",
 				v.Name, v.Class, t.Name, strings.Join(allowed, ", "))
 		}
 		sum.Add(v.Size.Quantity())
 	}
 	if limit := asked[corev1.ResourceRequestsStorage]; sum.Cmp(limit) > 0 {
-		return stall(v1alpha1.ReasonVolumesExceedQuota, "spec.storage.volumes: together %s, more than the workspace's requests.storage of %s; "+
+		return outcome.Stalled(v1alpha1.ReasonVolumesExceedQuota, "spec.storage.volumes: together %s, more than the workspace's requests.storage of %s; "+
 			"raise spec.quota", sum.String(), limit.String())
 	}
 	return nil
@@ -58,21 +57,17 @@ func checkStorage(w *v1alpha1.Workspace, t *v1alpha1.Tenant, asked corev1.Resour
 func unanswerable(w *v1alpha1.Workspace, t *v1alpha1.Tenant, asked corev1.ResourceList) error {
 	ledger := t.Status.Allocations
 	if lacks := quota.Lacks(t, ledger, w.Name, asked); len(lacks) > 0 {
-		return stall(v1alpha1.ReasonQuotaExceeded, "tenant %s has too little left: %s; ask for less, shrink another workspace, or ask the platform for more",
+		return outcome.Stalled(v1alpha1.ReasonQuotaExceeded, "tenant %s has too little left: %s; ask for less, shrink another workspace, or ask the platform for more",
 			t.Name, quota.Explain(lacks, ledger, w.Name))
 	}
 	for _, a := range ledger {
 		for _, host := range w.Spec.Network.Hosts {
 			if a.UID != w.UID && slices.Contains(a.Hosts, host) {
-				return stall(v1alpha1.ReasonHostConflict, "spec.network.hosts: %s is served by workspace %s; take it out of one of the two", host, a.Workspace)
+				return outcome.Stalled(v1alpha1.ReasonHostConflict, "spec.network.hosts: %s is served by workspace %s; take it out of one of the two", host, a.Workspace)
 			}
 		}
 	}
 	return &outcome.Wait{Reason: v1alpha1.ReasonAwaitingAllocation, Message: "the ledger of tenant " + t.Name + " has not answered yet"}
-}
-
-func stall(reason, format string, values ...any) error {
-	return &outcome.Stall{Reason: reason, Err: fmt.Errorf(format, values...)}
 }
 
 func join[T ~string](values []T) string {

@@ -82,5 +82,5 @@ func (r *Reconciler) retained(ctx context.Context, w *v1alpha1.Workspace) error 
 	if len(claims.Items) == 0 {
 		return nil
 	}
-	return stall(v1alpha1.ReasonVolumesRetained, "namespace %s holds volumes and is kept without rights: set spec.deletionPolicy to Delete to let namespace and data go", w.TargetNamespace())
+	return outcome.Stalled(v1alpha1.ReasonVolumesRetained, "namespace %s holds volumes and is kept without rights: set spec.deletionPolicy to Delete to let namespace and data go", w.TargetNamespace())
 }

@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,10 +75,10 @@ func (r *Reconciler) converge(ctx context.Context, w *v1alpha1.Workspace) (next 
 		verdict = unanswerable(w, seen.Tenant, asked)
 	}
 	if seen.allocation == nil {
-		return 0, first(tenantVerdict(seen.Tenant), verdict)
+		return 0, cmp.Or(tenantVerdict(seen.Tenant), verdict)
 	}
 	if stands, err := r.Apply.Exists(ctx, apply.Set{Owner: w.UID, Root: root(w, seen.Context)}); err != nil || (wrong != nil && !stands) {
-		return 0, first(err, wrong) // what is wrong is not begun
+		return 0, cmp.Or(err, wrong) // what is wrong is not begun
 	}
 	pending := r.sync(ctx, w, seen.Context)
 	if pending != nil && !isQuotaPending(pending) {
@@ -90,7 +91,7 @@ func (r *Reconciler) converge(ctx context.Context, w *v1alpha1.Workspace) (next 
 	if err := r.volumesBound(ctx, w, seen); err != nil {
 		return 0, err
 	}
-	if verdict = first(verdict, pending); verdict != nil {
+	if verdict = cmp.Or(verdict, pending); verdict != nil {
 		return 0, verdict
 	}
 	next = longest
@@ -98,15 +99,6 @@ func (r *Reconciler) converge(ctx context.Context, w *v1alpha1.Workspace) (next 
 		next = min(next, at.Sub(r.Now()))
 	}
 	return next, r.counted(ctx, w)
-}
-
-func first(verdicts ...error) error {
-	for _, v := range verdicts {
-		if v != nil {
-			return v
-		}
-	}
-	return nil
 }
 
 // holds tells whether the ledger holds just what the workspace asks for.
@@ -120,14 +112,14 @@ func (r *Reconciler) observe(ctx context.Context, w *v1alpha1.Workspace) (facts,
 	tenant, consortium := &v1alpha1.Tenant{}, &v1alpha1.Consortium{}
 	err := r.Client.Get(ctx, client.ObjectKey{Name: w.Namespace}, tenant)
 	if apierrors.IsNotFound(err) {
-		return seen, stall(v1alpha1.ReasonNotAHomeNamespace, "namespace %s is no tenant's home: write workspaces in the namespace named like the tenant", w.Namespace)
+		return seen, outcome.Stalled(v1alpha1.ReasonNotAHomeNamespace, "namespace %s is no tenant's home: write workspaces in the namespace named like the tenant", w.Namespace)
 	}
 	if err != nil {
 		return seen, fmt.Errorf("reading tenant %s: %w", w.Namespace, err)
 	}
 	err = r.Client.Get(ctx, client.ObjectKey{Name: tenant.Spec.Consortium}, consortium)
 	if apierrors.IsNotFound(err) {
-		return seen, stall(v1alpha1.ReasonConsortiumNotFound, "there is no consortium %s, to which tenant %s belongs", tenant.Spec.Consortium, tenant.Name)
+		return seen, outcome.Stalled(v1alpha1.ReasonConsortiumNotFound, "there is no consortium %s, to which tenant %s belongs", tenant.Spec.Consortium, tenant.Name)
 	}
 	if err != nil {
 		return seen, fmt.Errorf("reading consortium %s: %w", tenant.Spec.Consortium, err)
@@ -141,7 +133,7 @@ func (r *Reconciler) observe(ctx context.Context, w *v1alpha1.Workspace) (facts,
 			seen.Granted, seen.Hosts = seen.allocation.Quota, seen.allocation.Hosts
 		}
 	}
-	return seen, first(r.observeNamespace(ctx, w, &seen), r.observePeers(ctx, w, &seen), r.observeClaims(ctx, w, &seen))
+	return seen, cmp.Or(r.observeNamespace(ctx, w, &seen), r.observePeers(ctx, w, &seen), r.observeClaims(ctx, w, &seen))
 }
 
 // observeNamespace finds for whom the bindings in the namespace were looked through last.
@@ -174,7 +166,7 @@ func (r *Reconciler) observePeers(ctx context.Context, w *v1alpha1.Workspace, se
 	var err, err2 error
 	seen.Callers, err = ask(w.Spec.Network.AllowFrom, func(o *v1alpha1.Workspace) []v1alpha1.Peer { return o.Spec.Network.ConnectTo })
 	seen.Called, err2 = ask(w.Spec.Network.ConnectTo, func(o *v1alpha1.Workspace) []v1alpha1.Peer { return o.Spec.Network.AllowFrom })
-	return first(err, err2)
+	return cmp.Or(err, err2)
 }
 
 func (r *Reconciler) observeClaims(ctx context.Context, w *v1alpha1.Workspace, seen *facts) error {
@@ -222,7 +214,7 @@ func (r *Reconciler) sync(ctx context.Context, w *v1alpha1.Workspace, c Context)
 		c.Vetted = nil
 		err = r.apply(ctx, w, c)
 	}
-	return first(explained(err, w.TargetNamespace()), withdrawn)
+	return cmp.Or(explained(err, w.TargetNamespace()), withdrawn)
 }
 
 func (r *Reconciler) apply(ctx context.Context, w *v1alpha1.Workspace, c Context) error {
@@ -243,7 +235,7 @@ func explained(err error, namespace string) error {
 	var terminating *apply.Terminating
 	switch {
 	case errors.As(err, &foreign):
-		return stall(v1alpha1.ReasonNamespaceConflict, "namespace %s exists already and is not ours; nothing was written to it: "+
+		return outcome.Stalled(v1alpha1.ReasonNamespaceConflict, "namespace %s exists already and is not ours; nothing was written to it: "+
 			"ask the platform to delete it, or name the workspace differently", namespace)
 	case errors.As(err, &terminating), apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return &outcome.Wait{Reason: v1alpha1.ReasonDeleting, Message: err.Error() + "; it is made again when it is gone"}
