@@ -17,9 +17,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -261,7 +259,7 @@ func (d *demo) startOperator(ctx context.Context) (*process, error) {
 		return nil, err
 	}
 	kubeconfig := d.path("operator.kubeconfig")
-	if err := writeKubeconfig(kubeconfig, cfg, ""); err != nil {
+	if err := embedded.WriteKubeconfig(kubeconfig, cfg, ""); err != nil {
 		return nil, err
 	}
 	self, err := os.Executable()
@@ -326,19 +324,3 @@ func (p *process) stop() {
 }
 
 func (d *demo) path(name string) string { return filepath.Join(d.Dir, name) }
-
-// writeKubeconfig writes a kubeconfig that needs no other file, readable by its owner only.
-func writeKubeconfig(path string, cfg *rest.Config, namespace string) error {
-	kubeconfig := clientcmdapi.NewConfig()
-	kubeconfig.Clusters["broletto"] = &clientcmdapi.Cluster{Server: cfg.Host, CertificateAuthorityData: cfg.CAData}
-	kubeconfig.AuthInfos["broletto"] = &clientcmdapi.AuthInfo{
-		Token: cfg.BearerToken, ClientCertificateData: cfg.CertData, ClientKeyData: cfg.KeyData,
-		Impersonate: cfg.Impersonate.UserName, ImpersonateGroups: cfg.Impersonate.Groups,
-	}
-	kubeconfig.Contexts["broletto"] = &clientcmdapi.Context{Cluster: "broletto", AuthInfo: "broletto", Namespace: namespace}
-	kubeconfig.CurrentContext = "broletto"
-	if err := clientcmd.WriteToFile(*kubeconfig, path); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return nil
-}

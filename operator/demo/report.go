@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/embedded"
 	"github.com/broletto/broletto/operator/guardrail"
 )
 
@@ -218,10 +219,10 @@ func (d *demo) next() error {
 	comune := *platform
 	comune.Impersonate.UserName, comune.Impersonate.Groups = sampleUser, []string{sampleGroup, "system:authenticated"}
 	platformFile, comuneFile := d.path("platform.kubeconfig"), d.path(sampleTenant+".kubeconfig")
-	if err := writeKubeconfig(platformFile, platform, ""); err != nil {
+	if err := embedded.WriteKubeconfig(platformFile, platform, ""); err != nil {
 		return err
 	}
-	if err := writeKubeconfig(comuneFile, &comune, sampleTenant); err != nil {
+	if err := embedded.WriteKubeconfig(comuneFile, &comune, sampleTenant); err != nil {
 		return err
 	}
 	kubectl := "kubectl"

@@ -94,7 +94,7 @@ func (p *play) until(what string, f func() error) {
 			failed = err
 		}
 		if err := f(); err != nil {
-			return fmt.Errorf("%w (last failure of a reconcile: %w)", err, failed)
+			return errors.Join(err, failed) // the last failure of a reconcile may be why
 		}
 		return nil
 	})

@@ -13,8 +13,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/hack/kube"
@@ -95,7 +93,7 @@ func (b *bench) connect(ctx context.Context) error {
 		return err
 	}
 	b.kubeconfig = filepath.Join(b.dir, "kubeconfig")
-	if err := writeKubeconfig(b.kubeconfig, operator); err != nil {
+	if err := embedded.WriteKubeconfig(b.kubeconfig, operator, ""); err != nil {
 		return err
 	}
 	scheme, err := manager.Scheme()
@@ -135,16 +133,6 @@ func (b *bench) makeScraper(ctx context.Context) error {
 	}
 	b.scraper = token.Status.Token
 	return nil
-}
-
-// writeKubeconfig writes a kubeconfig that needs no other file, readable by its owner only.
-func writeKubeconfig(path string, cfg *rest.Config) error {
-	kubeconfig := clientcmdapi.NewConfig()
-	kubeconfig.Clusters["scale"] = &clientcmdapi.Cluster{Server: cfg.Host, CertificateAuthorityData: cfg.CAData}
-	kubeconfig.AuthInfos["scale"] = &clientcmdapi.AuthInfo{Token: cfg.BearerToken}
-	kubeconfig.Contexts["scale"] = &clientcmdapi.Context{Cluster: "scale", AuthInfo: "scale"}
-	kubeconfig.CurrentContext = "scale"
-	return clientcmd.WriteToFile(*kubeconfig, path)
 }
 
 // start starts the operator and waits until it holds its lease, watches, and has nothing left to do. It returns all that it asked for.

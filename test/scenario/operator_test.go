@@ -25,9 +25,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/operator/embedded"
@@ -93,7 +90,11 @@ func start(t *testing.T, env ...string) *operator {
 	defer func() { _ = log.Close() }() // the child has its own descriptor
 	o.command = exec.Command(path, "operator", "--metrics-bind-address="+o.metrics, "--health-probe-bind-address="+o.probes,
 		"--broker-bind-address=127.0.0.1:0", "--broker-url=") // several operators run on this machine at once
-	o.command.Env = append(append(os.Environ(), "KUBECONFIG="+writeKubeconfig(t, dir, cfg)), env...)
+	kubeconfig := filepath.Join(dir, "kubeconfig")
+	if err := embedded.WriteKubeconfig(kubeconfig, cfg, ""); err != nil {
+		t.Fatal(err)
+	}
+	o.command.Env = append(append(os.Environ(), "KUBECONFIG="+kubeconfig), env...)
 	o.command.Stdout, o.command.Stderr = log, log
 	if err := o.command.Start(); err != nil {
 		t.Fatal(err)
@@ -104,20 +105,6 @@ func start(t *testing.T, env ...string) *operator {
 	}()
 	t.Cleanup(func() { o.cleanup(t) })
 	return o
-}
-
-func writeKubeconfig(t *testing.T, dir string, cfg *rest.Config) string {
-	t.Helper()
-	kubeconfig := clientcmdapi.NewConfig()
-	kubeconfig.Clusters["test"] = &clientcmdapi.Cluster{Server: cfg.Host, CertificateAuthorityData: cfg.CAData}
-	kubeconfig.AuthInfos["test"] = &clientcmdapi.AuthInfo{Token: cfg.BearerToken}
-	kubeconfig.Contexts["test"] = &clientcmdapi.Context{Cluster: "test", AuthInfo: "test"}
-	kubeconfig.CurrentContext = "test"
-	path := filepath.Join(dir, "kubeconfig")
-	if err := clientcmd.WriteToFile(*kubeconfig, path); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // freeAddress is a loopback address that nobody listens on now.

@@ -7,11 +7,10 @@ import (
 	"testing"
 
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/operator/cli/stack"
+	"github.com/broletto/broletto/operator/embedded"
 	"github.com/broletto/broletto/test/cluster"
 )
 
@@ -84,13 +83,8 @@ func (w *town) call(kubeconfig, name string, args ...string) (string, error) {
 // kubeconfig writes who one is to a file.
 func (w *town) kubeconfig(cfg *rest.Config) string {
 	w.Helper()
-	file := clientcmdapi.NewConfig()
-	file.Clusters["test"] = &clientcmdapi.Cluster{Server: cfg.Host, CertificateAuthorityData: cfg.CAData}
-	file.AuthInfos["test"] = &clientcmdapi.AuthInfo{ClientCertificateData: cfg.CertData, ClientKeyData: cfg.KeyData}
-	file.Contexts["test"] = &clientcmdapi.Context{Cluster: "test", AuthInfo: "test"}
-	file.CurrentContext = "test"
 	path := filepath.Join(w.TempDir(), "kubeconfig")
-	if err := clientcmd.WriteToFile(*file, path); err != nil {
+	if err := embedded.WriteKubeconfig(path, cfg, ""); err != nil {
 		w.Fatal(err)
 	}
 	return path
