@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/operator/vault"
@@ -65,6 +66,7 @@ type Broker struct {
 	callers   *callers
 	room      *room
 	requests  *prometheus.CounterVec
+	telling   rate.Sometimes // of callers that are refused
 }
 
 // New listens, and makes the authority by which runners know the broker, if there is none yet. It answers once it is started.
@@ -77,7 +79,10 @@ func New(ctx context.Context, o Options) (*Broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening for runners on %s: %w (choose another --broker-bind-address)", o.Address, err)
 	}
-	b := &Broker{Options: o, listener: listener, url: cmp.Or(o.URL, "https://"+listener.Addr().String()), room: newRoom(), requests: newRequests()}
+	b := &Broker{
+		Options: o, listener: listener, url: cmp.Or(o.URL, "https://"+listener.Addr().String()), room: newRoom(), requests: newRequests(),
+		telling: rate.Sometimes{Interval: time.Second}, // who floods us does not flood the log
+	}
 	b.callers = newCallers(o)
 	names, err := b.names()
 	if err == nil {

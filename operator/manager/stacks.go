@@ -47,7 +47,7 @@ func stacks(mgr ctrl.Manager, c client.Client, recorder events.EventRecorder, o 
 	}
 	return errors.Join(
 		r.SetupWithManager(mgr),
-		metrics.Registry.Register(stack.Collector(mgr.GetCache(), o.Now)),
+		metrics.Registry.Register(stack.Collector(mgr.GetCache())),
 		metrics.Registry.Register(stack.RunCollector(mgr.GetCache())),
 	)
 }

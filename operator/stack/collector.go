@@ -18,23 +18,23 @@ var (
 		"A stack: 1 for each, with what runs it.", []string{"tenant", "stack", "workspace", "engine", "approval"}, nil)
 	drifted = prometheus.NewDesc("broletto_stack_drifted",
 		"Whether the last look found the workspace other than it was applied (1) or not (0).", []string{"tenant", "stack"}, nil)
-	lockAge = prometheus.NewDesc("broletto_stack_lock_age_seconds",
-		"How long a run has held the state of a stack.", []string{"tenant", "stack"}, nil)
+	lockedSince = prometheus.NewDesc("broletto_stack_lock_timestamp_seconds",
+		"Since when a run has held the state of a stack, in seconds since 1970.", []string{"tenant", "stack"}, nil)
 	runCount = prometheus.NewDesc("broletto_stack_runs",
 		"Runs that are kept, by operation, phase and class of failure.", []string{"operation", "phase", "class"}, nil)
 )
 
 // Collector exports stacks.
-func Collector(cache client.Reader, now func() time.Time) prometheus.Collector {
+func Collector(cache client.Reader) prometheus.Collector {
 	return metrics.Collector[*v1alpha1.Stack]{
 		Kind:   "Stack",
-		Series: []*prometheus.Desc{info, drifted, lockAge},
+		Series: []*prometheus.Desc{info, drifted, lockedSince},
 		List:   metrics.Items(cache, func(l *v1alpha1.StackList) []v1alpha1.Stack { return l.Items }),
 		Each: func(s *v1alpha1.Stack, emit metrics.Emit) {
 			emit(info, 1, s.Namespace, s.Name, string(s.Spec.Workspace), string(s.Spec.Engine), string(s.Spec.Approval))
 			emit(drifted, metrics.Bool(meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionDrifted)), s.Namespace, s.Name)
 			if l := s.Status.Lock; l != nil {
-				emit(lockAge, now().Sub(l.Since.Time).Seconds(), s.Namespace, s.Name)
+				emit(lockedSince, float64(l.Since.Unix()), s.Namespace, s.Name)
 			}
 		},
 	}

@@ -30,6 +30,10 @@ const (
 
 	labels = `    {{- include "broletto.labels" . | nindent 4 }}
 `
+	ruleLabels = `    {{- with .Values.metrics.prometheusRule.labels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+`
 	keep = `    {{- if .Values.crd.keep }}
     helm.sh/resource-policy: keep
     {{- end }}
@@ -40,6 +44,7 @@ const (
 func Files(root fs.FS) (map[string]string, error) {
 	files := map[string]string{}
 	for name, generate := range map[string]func(fs.FS) (string, error){
+		"charts/broletto/templates/alerts.yaml":   alerts,
 		"charts/broletto/templates/crds.yaml":     definitions,
 		"charts/broletto/templates/rbac.yaml":     roles,
 		"charts/broletto/templates/policies.yaml": policies,
@@ -133,6 +138,28 @@ func policies(root fs.FS) (string, error) {
 		}
 		out.WriteString(text)
 	}
+	return out.String(), nil
+}
+
+// alerts are the rules of Prometheus, where a release wants them: the cluster has to know their kind.
+func alerts(root fs.FS) (string, error) {
+	documents, err := read(root, "config/prometheus")
+	if err != nil {
+		return "", err
+	}
+	var out strings.Builder
+	out.WriteString(header + "{{- if .Values.metrics.prometheusRule.enabled }}\n")
+	for _, d := range documents {
+		if d.kind != "PrometheusRule" {
+			continue // another template has it
+		}
+		text, err := insert(d, "labels", labels+ruleLabels)
+		if err != nil {
+			return "", err
+		}
+		out.WriteString("---\n" + strings.ReplaceAll(text, "namespace: "+namespace, `namespace: "`+releaseNamespace+`"`))
+	}
+	out.WriteString("{{- end }}\n")
 	return out.String(), nil
 }
 
