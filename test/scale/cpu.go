@@ -5,14 +5,19 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // cpu is processor time in seconds by who used it: this process, by the name of "client", its children, and all others on the machine together.
 // It is empty where the system has no /proc.
 type cpu map[string]float64
 
-// others is who else uses the machine; the more they do, the less the times mean.
-const others = "others"
+const (
+	// others is who else uses the machine; the more they do, the less the times mean.
+	others = "others"
+	// ended are this process's children that have ended, with all that those waited for: runs of stacks, and a shell's.
+	ended = "ended"
+)
 
 // readCPU reads what has been used until now.
 func readCPU() cpu {
@@ -35,6 +40,10 @@ func readCPU() cpu {
 		}
 		used[name] += ticks(fields[11]) + ticks(fields[12])
 	}
+	var children syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_CHILDREN, &children) == nil {
+		used[ended] = seconds(children.Utime) + seconds(children.Stime)
+	}
 	if text, err := os.ReadFile("/proc/stat"); err == nil {
 		used[others] = -used.ours()
 		total, _, _ := strings.Cut(string(text), "\n")
@@ -46,6 +55,8 @@ func readCPU() cpu {
 	}
 	return used
 }
+
+func seconds(t syscall.Timeval) float64 { return float64(t.Nano()) / 1e9 }
 
 // ticks turns the kernel's hundredths of a second, which are numbers always, into seconds.
 func ticks(text string) float64 {

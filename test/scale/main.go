@@ -18,6 +18,8 @@ import (
 
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/broletto/broletto/api/v1alpha1"
 )
 
 // options say what is measured.
@@ -29,6 +31,10 @@ type options struct {
 	pairs      int      // creations of each kind that are timed in a guarded namespace and beside it
 	order      string   // of the phases: one b, and an a for each run of the plain client
 	instances  bool     // measure the catalogue, and nothing else
+	stacks     int      // measure so many stacks, and nothing else
+	batch      int      // of which so many are each side's turn
+	engine     string   // of the stacks
+	ballast    int      // of each stack's state, in KiB
 	env        []string // of the operator, beside this process's own
 	progress   io.Writer
 }
@@ -48,6 +54,10 @@ func program() int {
 	flag.IntVar(&o.pairs, "pairs", 300, "how many creations of each kind to time in a guarded namespace and beside it; 0: none")
 	flag.StringVar(&o.order, "order", "baaa", "order of the phases: b is Broletto, once; each a is one run of the plain client")
 	flag.BoolVar(&o.instances, "instances", false, "measure the catalogue instead: 120 instances of one tenant, and 15 tenants with ten each")
+	flag.IntVar(&o.stacks, "stacks", 0, "measure stacks instead: so many by Broletto, and as many by a shell loop over the bare engine")
+	flag.IntVar(&o.batch, "batch", 25, "how many stacks the shell and Broletto do in turn")
+	flag.StringVar(&o.engine, "engine", "OpenTofu", "engine of the stacks: OpenTofu or Pulumi")
+	flag.IntVar(&o.ballast, "ballast", 0, "how many KiB of text that does not compress each stack's plan holds beside its ConfigMap (OpenTofu)")
 	flag.Func("env", "variable of the operator's environment, for example GOGC=50; may be repeated", func(v string) error {
 		o.env = append(o.env, v)
 		return nil
@@ -68,6 +78,13 @@ func run(ctx context.Context, o options, file string, out io.Writer) error {
 	if o.instances {
 		return measureCatalogue(ctx, o, out)
 	}
+	if o.stacks > 0 {
+		r, err := measureStacks(ctx, o)
+		if err != nil {
+			return err
+		}
+		return r.print(out)
+	}
 	r, err := measure(ctx, o)
 	if err != nil {
 		return err
@@ -87,6 +104,9 @@ func run(ctx context.Context, o options, file string, out io.Writer) error {
 func (o options) check() error {
 	if o.tenants < 1 || o.workspaces < 1 || o.writers < 1 || o.tenants > 9999 || o.workspaces > 500 {
 		return errors.New("-tenants is between 1 and 9999, -workspaces between 1 and 500, -writers at least 1")
+	}
+	if o.stacks > 0 && (o.batch < 1 || loops[v1alpha1.EngineName(o.engine)] == "") {
+		return errors.New("-batch is at least 1, -engine OpenTofu or Pulumi")
 	}
 	if strings.Trim(o.order, "ab") != "" || strings.Count(o.order, "b") != 1 || !strings.Contains(o.order, "a") {
 		return fmt.Errorf("-order %q: write one b and at least one a, for example aba", o.order)
