@@ -59,11 +59,13 @@ type stackRound struct {
 
 // stackSide is one side's turn.
 type stackSide struct {
+	Who      string
 	Stacks   int
 	Seconds  float64
 	CPU      cpu
 	Requests map[string]int // by who asked
 	Writes   map[string]int
+	By       map[string]int // requests by who asked for what
 }
 
 // vaultReport is what the vault keeps.
@@ -198,9 +200,15 @@ func (f *forge) side(ctx context.Context, who string, n int, do func() error) (s
 	if err := do(); err != nil {
 		return s, fmt.Errorf("%s: %w", who, err)
 	}
-	s.Stacks, s.Seconds, s.CPU = n, time.Since(begun).Seconds(), readCPU().since(before)
+	s.Who, s.Stacks, s.Seconds, s.CPU = who, n, time.Since(begun).Seconds(), readCPU().since(before)
 	events, err := f.quiet(ctx, mark, isWrite)
 	s.Requests, s.Writes = whoOfStacks(events), whoOfStacks(only(events, kube.AuditEvent.Mutating))
+	s.By = map[string]int{}
+	for _, e := range events {
+		if !isLease(e) {
+			s.By[askerOf(e)+" "+e.Verb+" "+resourceOf(e)]++
+		}
+	}
 	return s, err
 }
 
@@ -284,25 +292,30 @@ func (f *forge) kept(ctx context.Context) (v vaultReport, err error) {
 	return v, nil
 }
 
-// whoOfStacks counts requests by who asked: the parts of Broletto, engines, the controller manager.
+// whoOfStacks counts requests by who asked.
 func whoOfStacks(events []kube.AuditEvent) map[string]int {
 	asked := map[string]int{}
 	for _, e := range events {
-		switch {
-		case isLease(e):
-		case isOperator(e):
-			asked["operator"]++
-		case e.User == localnode.User || e.User == "broletto-local-node":
-			asked["node"]++
-		case strings.HasPrefix(e.User, "system:serviceaccount:") && strings.Contains(e.User, "--"):
-			asked["engine"]++ // as a stack's account, or the shell's
-		case e.User == kube.AdminUser:
-			asked["client"]++
-		case strings.HasPrefix(e.User, "system:apiserver"):
-			asked["kube-apiserver"]++
-		default:
-			asked["kube-controller-manager"]++
+		if !isLease(e) {
+			asked[askerOf(e)]++
 		}
 	}
 	return asked
+}
+
+// askerOf is who asked: a part of Broletto, an engine, the client that writes manifests, or the cluster itself.
+func askerOf(e kube.AuditEvent) string {
+	switch {
+	case isOperator(e):
+		return "operator"
+	case e.User == localnode.User || e.User == "broletto-local-node":
+		return "node"
+	case strings.HasPrefix(e.User, "system:serviceaccount:") && strings.Contains(e.User, "--"):
+		return "engine" // as a stack's account, or the shell's
+	case e.User == kube.AdminUser:
+		return "client"
+	case strings.HasPrefix(e.User, "system:apiserver"):
+		return "kube-apiserver"
+	}
+	return "kube-controller-manager"
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"text/tabwriter"
 )
@@ -12,9 +14,10 @@ const stackLimit = 1.2
 
 // total adds up one side's turns.
 func (r *stacksReport) total(of func(stackRound) stackSide) (sum stackSide) {
-	sum = stackSide{CPU: cpu{}, Requests: map[string]int{}, Writes: map[string]int{}}
+	sum = stackSide{CPU: cpu{}, Requests: map[string]int{}, Writes: map[string]int{}, By: map[string]int{}}
 	for _, round := range r.Rounds {
 		s := of(round)
+		sum.Who = s.Who
 		sum.Stacks += s.Stacks
 		sum.Seconds += s.Seconds
 		for who, used := range s.CPU {
@@ -25,6 +28,9 @@ func (r *stacksReport) total(of func(stackRound) stackSide) (sum stackSide) {
 		}
 		for who, n := range s.Writes {
 			sum.Writes[who] += n
+		}
+		for what, n := range s.By {
+			sum.By[what] += n
 		}
 	}
 	return sum
@@ -47,12 +53,19 @@ func (r *stacksReport) print(out io.Writer) error {
 	}
 	row(fmt.Sprintf("\n%d stacks of %s, %d at a time", r.Stacks, r.Engine, r.Cores), "")
 	shell, broletto := r.total(func(s stackRound) stackSide { return s.Shell }), r.total(func(s stackRound) stackSide { return s.Broletto })
-	for name, s := range map[string]stackSide{"shell": shell, "Broletto": broletto} {
+	for _, s := range []stackSide{shell, broletto} {
 		n := float64(s.Stacks)
-		row(name, "%.1f s, %.2f s per stack", s.Seconds, s.Seconds/n)
+		row(s.Who, "%.1f s, %.2f s per stack", s.Seconds, s.Seconds/n)
 		row("  processor seconds per stack", "%.2f: %s", s.CPU.ours()/n, list(each(s.CPU, n), "%.3f"))
 		row("  requests per stack", "%s", list(each(s.Requests, n), "%.1f"))
 		row("  of them writes", "%s", list(each(s.Writes, n), "%.1f"))
+	}
+	by := each(broletto.By, float64(broletto.Stacks))
+	often := slices.SortedFunc(maps.Keys(by), func(a, b string) int { return cmp.Or(cmp.Compare(by[b], by[a]), cmp.Compare(a, b)) })
+	for _, what := range often {
+		if by[what] >= 0.5 {
+			row("  "+what, "%.1f", by[what])
+		}
 	}
 	for i, round := range r.Rounds {
 		row(fmt.Sprintf("turn %d", i+1), "shell %.1f s, Broletto %.1f s; operator afterwards %.1f MiB, peak %.1f MiB", round.Shell.Seconds, round.Broletto.Seconds, mebibytes(round.Resident), mebibytes(round.Peak))
