@@ -13,7 +13,8 @@ import (
 // Engine plans and applies the code in a folder. Each call runs the engine's own process, interrupts it when ctx is done, waits for its
 // grace, then kills it with all its children. No call writes outside Work.Dir and Work.Code, and none changes the environment of this process.
 type Engine interface {
-	// Prepare readies a folder: providers, modules, the stack's state. Preparing twice is harmless. What is wrong with the code is an [Invalid].
+	// Prepare readies a folder: providers, modules, the stack's state. Preparing twice is harmless. What is wrong with the code is an [Invalid],
+	// here or of Plan.
 	Prepare(ctx context.Context, w Work) error
 	// Plan finds what is to be done; with destroy, what is to be done so that nothing is left. It changes nothing outside, and a plan of
 	// what is as it should be is empty. State stays as it is but for what the engine refreshed.

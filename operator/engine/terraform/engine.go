@@ -3,7 +3,9 @@
 package terraform
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +14,8 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/terraform-exec/tfexec"
@@ -27,6 +31,9 @@ type Engine struct {
 	Grace time.Duration
 
 	binary, mirror string
+
+	mu   sync.Mutex
+	last *tfexec.Terraform // of the Work before: it has asked for the engine's version
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -49,9 +56,11 @@ const (
 	// lockFile is the author's choice of versions and hashes. Its hashes are seldom those of the mirror's unpacked providers, with
 	// which init would refuse to work; and what the mirror has is chosen by whoever runs the platform.
 	lockFile = ".terraform.lock.hcl"
+	// sumFile holds the digest of the lock file as init wrote it.
+	sumFile = "lock.sum"
 )
 
-// Prepare writes settings and inputs, and initializes and validates the code.
+// Prepare writes settings and inputs, and initializes the code. What is wrong with it beyond that is seen by Plan.
 func (e *Engine) Prepare(ctx context.Context, w engine.Work) error {
 	if err := e.furnish(w); err != nil {
 		return err
@@ -65,15 +74,25 @@ func (e *Engine) Prepare(ctx context.Context, w engine.Work) error {
 	if err := c.tf.Init(ctx); err != nil {
 		return c.failed(ctx, "init", err, always)
 	}
-	c.quiet() // it prints JSON, which is below
-	verdict, err := c.tf.Validate(ctx)
-	if err != nil {
-		return c.failed(ctx, "validate", err, never)
+	return trust(w)
+}
+
+// hashes are those of one provider in a lock file.
+var hashes = regexp.MustCompile(`(?ms)^ *hashes = \[.*?\]\n`)
+
+// trust notes which providers init has found, and takes their hashes out of the lock file: every command would read all of a provider to
+// compare it with what init has read of the same file in this run.
+func trust(w engine.Work) error {
+	path := filepath.Join(w.Code, lockFile)
+	text, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // no providers, no lock file
+		return err
 	}
-	if ctx.Err() != nil {
-		return c.failed(ctx, "validate", ctx.Err(), never)
+	sum := sha256.Sum256(text)
+	if err := write(filepath.Join(w.Dir, sumFile), sum[:]); err != nil || text == nil {
+		return err
 	}
-	return invalid(verdict)
+	return write(path, hashes.ReplaceAll(text, nil))
 }
 
 // Plan plans, and reads the plan from its JSON.
@@ -88,7 +107,7 @@ func (e *Engine) Plan(ctx context.Context, w engine.Work, destroy bool) (*engine
 	_, err = c.tf.Plan(ctx, tfexec.Out(file), stateOf(w), tfexec.Lock(false), tfexec.Destroy(destroy),
 		tfexec.VarFile(filepath.Join(w.Dir, inputsFile)))
 	if err != nil {
-		return nil, c.failed(ctx, "plan", err, ofAuthor)
+		return nil, c.explain(ctx, c.failed(ctx, "plan", err, ofAuthor))
 	}
 	c.quiet() // it prints secrets
 	shown, err := c.tf.ShowPlanFile(ctx, file, tfexec.JSONNumber(true))
@@ -99,19 +118,41 @@ func (e *Engine) Plan(ctx context.Context, w engine.Work, destroy bool) (*engine
 	if err != nil {
 		return nil, fmt.Errorf("reading the plan of %s: %w", e.name(), err)
 	}
+	sum, err := os.ReadFile(filepath.Join(w.Dir, sumFile))
+	if err != nil {
+		return nil, err
+	}
 	plan.File, err = os.ReadFile(file)
+	plan.File = append(sum, plan.File...)
 	return plan, err
+}
+
+// explain lets the engine say what is wrong with code that cannot be planned. It is not asked before: it would start all providers once more.
+func (c *call) explain(ctx context.Context, failure error) error {
+	c.quiet() // it prints JSON, which is below
+	if verdict, err := c.tf.Validate(ctx); ctx.Err() == nil && err == nil && !verdict.Valid {
+		return invalid(verdict)
+	}
+	return failure
 }
 
 // Apply applies the plan's file. The engine writes state as each resource is done.
 func (e *Engine) Apply(ctx context.Context, w engine.Work, plan *engine.Plan) error {
+	sum, err := os.ReadFile(filepath.Join(w.Dir, sumFile))
+	if err != nil {
+		return err
+	}
+	content, same := bytes.CutPrefix(plan.File, sum)
+	if !same {
+		return &engine.Stale{Err: errors.New("the providers are not those that the plan was made with: plan again")}
+	}
 	c, err := e.begin(ctx, w)
 	if err != nil {
 		return err
 	}
 	defer c.end()
 	file := filepath.Join(w.Dir, planFile)
-	if err := write(file, plan.File); err != nil {
+	if err := write(file, content); err != nil {
 		return err
 	}
 	c.loud()
@@ -123,11 +164,40 @@ func (e *Engine) Apply(ctx context.Context, w engine.Work, plan *engine.Plan) er
 	return nil
 }
 
+// stateVersion is that of the states whose outputs we know where to find.
+const stateVersion = 4
+
 // Outputs are read from the state.
 func (e *Engine) Outputs(ctx context.Context, w engine.Work) (map[string]json.RawMessage, error) {
-	if _, err := os.Stat(w.State); errors.Is(err, fs.ErrNotExist) {
+	text, err := os.ReadFile(w.State)
+	if errors.Is(err, fs.ErrNotExist) {
 		return map[string]json.RawMessage{}, nil
 	}
+	if err != nil {
+		return nil, err
+	}
+	var state struct {
+		Version int `json:"version"`
+		Outputs map[string]struct {
+			Value json.RawMessage `json:"value"`
+		} `json:"outputs"`
+	}
+	if json.Unmarshal(text, &state) != nil || state.Version != stateVersion { // its error would quote what is secret
+		return e.ask(ctx, w)
+	}
+	outputs := make(map[string]json.RawMessage, len(state.Outputs))
+	for name, o := range state.Outputs {
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, o.Value); err != nil {
+			return nil, fmt.Errorf("output %s in the state is not JSON", name)
+		}
+		outputs[name] = compact.Bytes()
+	}
+	return outputs, nil
+}
+
+// ask asks the engine for the outputs of a state that only it can read.
+func (e *Engine) ask(ctx context.Context, w engine.Work) (map[string]json.RawMessage, error) {
 	c, err := e.begin(ctx, w)
 	if err != nil {
 		return nil, err
@@ -188,7 +258,7 @@ type call struct {
 }
 
 func (e *Engine) begin(ctx context.Context, w engine.Work) (*call, error) {
-	tf, err := tfexec.NewTerraform(w.Code, e.binary)
+	tf, err := e.instance(w)
 	if err != nil {
 		return nil, err
 	}
@@ -210,6 +280,18 @@ func (e *Engine) begin(ctx context.Context, w engine.Work) (*call, error) {
 		return nil, c.failed(ctx, "version", err, never)
 	}
 	return c, nil
+}
+
+// instance is the one of the call before, if that was of the same Work: the engine is asked once for its version.
+func (e *Engine) instance(w engine.Work) (*tfexec.Terraform, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.last != nil && e.last.WorkingDir() == w.Code {
+		return e.last, nil
+	}
+	tf, err := tfexec.NewTerraform(w.Code, e.binary)
+	e.last = tf
+	return tf, err
 }
 
 // environment is all that the engine sees: tfexec hands on this process's where none is set.
