@@ -79,11 +79,11 @@ func (b *Broker) send(w http.ResponseWriter, r *http.Request, c *caller, get fun
 }
 
 func (b *Broker) putSource(w http.ResponseWriter, r *http.Request, c *caller) error {
-	return b.keep(w, r, c, b.Vault.PutSource, v1alpha1.OperationPlan, v1alpha1.OperationConverge)
+	return b.keep(w, r, c, b.Vault.PutSource, v1alpha1.OperationPlan)
 }
 
 func (b *Broker) putPlan(w http.ResponseWriter, r *http.Request, c *caller) error {
-	return b.keep(w, r, c, b.Vault.PutPlan, v1alpha1.OperationPlan, v1alpha1.OperationConverge)
+	return b.keep(w, r, c, b.Vault.PutPlan, v1alpha1.OperationPlan)
 }
 
 // putState keeps a state. Its serial and lineage are the runner's to say, and the vault's to judge.
@@ -99,7 +99,7 @@ func (b *Broker) putState(w http.ResponseWriter, r *http.Request, c *caller) err
 	return b.keep(w, r, c, put, v1alpha1.OperationApply, v1alpha1.OperationConverge, v1alpha1.OperationDestroy)
 }
 
-// keep takes bytes from runs of certain operations.
+// keep takes bytes from runs of certain operations, and from the pod only that holds the lock when they have come.
 func (b *Broker) keep(w http.ResponseWriter, r *http.Request, c *caller, put func(context.Context, vault.Stack, types.UID, []byte) error, by ...v1alpha1.Operation) error {
 	if !slices.Contains(by, c.run.Spec.Operation) {
 		return forbidden("run %s is of operation %s, which does not write %s", c.run.Name, c.run.Spec.Operation, r.URL.Path)
@@ -109,7 +109,7 @@ func (b *Broker) keep(w http.ResponseWriter, r *http.Request, c *caller, put fun
 		return err
 	}
 	defer leave()
-	if err := b.holds(r.Context(), c); err != nil { // the lock may have gone while the body came
+	if err := b.holds(r.Context(), c); err != nil {
 		return err
 	}
 	if err := put(r.Context(), c.stack(), c.run.UID, data); err != nil {

@@ -208,13 +208,12 @@ func TestApplyingOnce(t *testing.T) {
 	p := newPlay(t)
 	a := p.act(v1alpha1.OperationConverge)
 	a.order()
-	a.wants(http.StatusConflict, "POST", run.PathApplying, nil) // nothing to apply
-	a.wants(http.StatusNoContent, "PUT", run.PathSource, []byte("code"))
+	a.wants(http.StatusForbidden, "PUT", run.PathSource, []byte("code")) // it comes with the question
 	var leave, refused atomic.Int32
 	var all sync.WaitGroup
 	for range 16 {
 		all.Go(func() {
-			switch a.ask("POST", run.PathApplying, nil).code {
+			switch a.ask("POST", run.PathApplying, []byte("code")).code {
 			case http.StatusNoContent:
 				leave.Add(1)
 			case http.StatusConflict:
@@ -226,6 +225,17 @@ func TestApplyingOnce(t *testing.T) {
 	if leave.Load() != 1 || refused.Load() != 15 {
 		t.Errorf("of 16 at once %d may apply and %d are refused", leave.Load(), refused.Load())
 	}
+	a.ends()
+
+	look := p.act(v1alpha1.OperationLook)
+	look.order()
+	if got := look.wants(http.StatusOK, "GET", run.PathSource, nil); string(got.body) != "code" {
+		t.Errorf("the source that was applied is %q", got.body)
+	}
+	look.ends()
+	lost := p.act(v1alpha1.OperationApply, func(o *run.Order) { o.PlanRun = "gone" })
+	lost.order()
+	lost.wants(http.StatusConflict, "POST", run.PathApplying, nil) // nothing to apply
 }
 
 // TestBodies are large, too large, and too slow.
@@ -240,11 +250,11 @@ func TestBodies(t *testing.T) {
 	if got := a.wants(http.StatusOK, "GET", run.PathState, nil); !bytes.Equal(got.body, large) {
 		t.Errorf("a state of %d bytes comes back as %d", len(large), len(got.body))
 	}
-	if got := a.wants(http.StatusRequestEntityTooLarge, "PUT", run.PathPlan, make([]byte, run.MaxBlob+1)); got.problem.Class != v1alpha1.FailureEngine {
+	if got := a.wants(http.StatusRequestEntityTooLarge, "PUT", run.PathState, make([]byte, run.MaxBlob+1), state(2, "")...); got.problem.Class != v1alpha1.FailureEngine {
 		t.Errorf("too large is of class %s", got.problem.Class)
 	}
 	unknown := struct{ io.Reader }{io.LimitReader(zeros{}, run.MaxBlob+1)} // sent in chunks, without its length
-	if got := ask(t, a.Broker, a.token, "PUT", run.PathPlan, unknown); got.code != http.StatusRequestEntityTooLarge {
+	if got := ask(t, a.Broker, a.token, "PUT", run.PathState, unknown, state(2, "")...); got.code != http.StatusRequestEntityTooLarge {
 		t.Errorf("too large without saying so is answered %d", got.code)
 	}
 	a.wants(http.StatusBadRequest, "PUT", run.PathReport, []byte("{"))

@@ -35,14 +35,14 @@ func (b *Broker) handler() http.Handler {
 	for pattern, h := range map[string]handle{
 		"POST " + run.PathOrder:    b.order,
 		"POST " + run.PathBeat:     b.beat,
-		"POST " + run.PathApplying: b.holding(b.applying),
+		"POST " + run.PathApplying: b.applying,
 		"PUT " + run.PathReport:    b.report,
 		"GET " + run.PathSource:    b.holding(b.getSource),
-		"PUT " + run.PathSource:    b.holding(b.putSource),
+		"PUT " + run.PathSource:    b.putSource,
 		"GET " + run.PathPlan:      b.holding(b.getPlan),
-		"PUT " + run.PathPlan:      b.holding(b.putPlan),
+		"PUT " + run.PathPlan:      b.putPlan,
 		"GET " + run.PathState:     b.holding(b.getState),
-		"PUT " + run.PathState:     b.holding(b.putState),
+		"PUT " + run.PathState:     b.putState,
 	} {
 		mux.Handle(pattern, b.serve(h))
 	}
@@ -131,6 +131,10 @@ func (b *Broker) holds(ctx context.Context, c *caller) error {
 // order hands out what to do, and the lock with it.
 func (b *Broker) order(w http.ResponseWriter, r *http.Request, c *caller) error {
 	ctx, s := r.Context(), c.stack()
+	key, err := b.Vault.Key(ctx, s) // first: it is read anew
+	if err != nil {
+		return err
+	}
 	o, err := b.Vault.Order(ctx, s, c.run.UID)
 	if err != nil {
 		return err
@@ -156,10 +160,7 @@ func (b *Broker) order(w http.ResponseWriter, r *http.Request, c *caller) error 
 	if o.Serial, err = b.Vault.Serial(ctx, s); err != nil {
 		return err
 	}
-	if o.Key, err = b.Vault.Key(ctx, s); err != nil {
-		return err
-	}
-	o.Deadline, o.PlanRun = deadline(c, l), ""
+	o.Key, o.Deadline, o.PlanRun = key, deadline(c, l), ""
 	return answerJSON(w, http.StatusOK, o)
 }
 
@@ -182,6 +183,14 @@ func (b *Broker) beat(w http.ResponseWriter, r *http.Request, c *caller) error {
 
 // applying lets a run apply, once.
 func (b *Broker) applying(w http.ResponseWriter, r *http.Request, c *caller) error {
+	if c.run.Spec.Operation == v1alpha1.OperationConverge {
+		return b.keep(w, r, c, b.Vault.BeginOwn, v1alpha1.OperationConverge)
+	}
+	return b.holding(b.begin)(w, r, c)
+}
+
+// begin lets a run apply what another one planned, or destroy.
+func (b *Broker) begin(w http.ResponseWriter, r *http.Request, c *caller) error {
 	from, err := b.planned(r.Context(), c)
 	if err != nil {
 		return err

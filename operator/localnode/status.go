@@ -32,20 +32,25 @@ var errReplaced = errors.New("the pod was replaced")
 
 // write changes a pod's status, once. A pod that has ended stays as it is.
 func (n *Node) write(ctx context.Context, pod *corev1.Pod, change func(*corev1.PodStatus)) error {
-	pods := n.client.CoreV1().Pods(pod.Namespace)
-	live, err := pods.Get(ctx, pod.Name, metav1.GetOptions{})
+	live, err := n.client.CoreV1().Pods(pod.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
 	if live.UID != pod.UID {
 		return errReplaced
 	}
-	if terminal(live) {
-		return nil
-	}
-	change(&live.Status)
-	_, err = pods.UpdateStatus(ctx, live, metav1.UpdateOptions{})
+	_, err = n.update(ctx, live, change)
 	return err
+}
+
+// update changes the status of a pod that was read, unless it has ended, and returns the pod as it is then.
+func (n *Node) update(ctx context.Context, live *corev1.Pod, change func(*corev1.PodStatus)) (*corev1.Pod, error) {
+	if terminal(live) {
+		return live, nil
+	}
+	next := live.DeepCopy()
+	change(&next.Status)
+	return n.client.CoreV1().Pods(next.Namespace).UpdateStatus(ctx, next, metav1.UpdateOptions{})
 }
 
 // gone says whether the pod that an error is about is no more.

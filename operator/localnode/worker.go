@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // worker runs one pod, once.
@@ -16,6 +17,8 @@ type worker struct {
 	pod  *corev1.Pod // as it was bound
 	slot int
 	log  *logbook
+
+	written *corev1.Pod // as it was when this worker wrote its status last; nil: to be read. One write at a time
 
 	ended bool // the node's mutex holds it
 
@@ -106,8 +109,23 @@ func (w *worker) run(ctx context.Context) error {
 	return w.write(tell, func(s *corev1.PodStatus) { completed(s, w.pod, r) })
 }
 
+// write changes the pod's status: of the pod as this worker wrote it last or, if somebody else has changed it since, as it is now.
 func (w *worker) write(ctx context.Context, change func(*corev1.PodStatus)) error {
-	return insist(ctx, func() error { return w.node.write(ctx, w.pod, change) })
+	return insist(ctx, func() (err error) {
+		if w.written == nil {
+			w.written, err = w.node.client.CoreV1().Pods(w.pod.Namespace).Get(ctx, w.pod.Name, metav1.GetOptions{})
+		}
+		if err == nil && w.written.UID != w.pod.UID {
+			err = errReplaced
+		}
+		if err == nil {
+			w.written, err = w.node.update(ctx, w.written, change)
+		}
+		if err != nil {
+			w.written = nil
+		}
+		return err
+	})
 }
 
 // execute prepares what the process needs, starts it and waits for its end.

@@ -19,11 +19,12 @@ const (
 	// PathBeat tells that the runner lives: POST answers a [Beat]. One every [BeatEvery].
 	PathBeat = "/v1/beat"
 	// PathApplying asks leave to apply, right before: POST answers 204 once, after the broker has put source and inputs where a later
-	// Destroy finds them and has used the plan up. A second time, from whomever, is refused as OutOfDate.
+	// Destroy finds them and has used the plan up. A second time, from whomever, is refused as OutOfDate. A Converge sends its source.
 	PathApplying = "/v1/applying"
 	// PathReport ends the run: PUT takes a [Report] and gives the lock back. The first report counts; the same one again is harmless.
 	PathReport = "/v1/report"
-	// PathSource, PathPlan and PathState hold bytes: GET answers them, 404 when there are none; PUT takes them, at most [MaxBlob].
+	// PathSource, PathPlan and PathState hold bytes: GET answers them, 404 when there are none; PUT takes them, at most [MaxBlob]. A Plan
+	// alone puts source and plan.
 	// A plan is what an engine needs to apply it; a source is a [Pack] of files. PUT of a state wants [HeaderSerial] and [HeaderLineage].
 	PathSource = "/v1/source"
 	PathPlan   = "/v1/plan"

@@ -86,9 +86,9 @@ func (c *Client) Beat(ctx context.Context) (b run.Beat, err error) {
 	return b, json.Unmarshal(data, &b)
 }
 
-// Applying asks leave to apply.
-func (c *Client) Applying(ctx context.Context) error {
-	if _, err := c.call(ctx, http.MethodPost, run.PathApplying, nil, nil); err != nil {
+// Applying asks leave to apply; source is that of a Converge, nil of others.
+func (c *Client) Applying(ctx context.Context, source []byte) error {
+	if _, err := c.call(ctx, http.MethodPost, run.PathApplying, source, nil); err != nil {
 		return fmt.Errorf("asking the broker for leave to apply: %w", err)
 	}
 	return nil

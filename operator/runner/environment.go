@@ -12,10 +12,20 @@ import (
 	"github.com/broletto/broletto/operator/run"
 )
 
+// Engines and providers are Go programs that run for a second: most of what their collectors would free is never missed in a pod that has
+// 512 MiB. Above goMemory each of them collects as often as it must.
+const (
+	goCollect = "400"
+	goMemory  = "160MiB"
+)
+
 // environment is all that the stack's code finds in its environment: nothing of the runner's own but where the API server is.
 func (s *scope) environment() (map[string]string, error) {
 	home := filepath.Join(s.Work, homeFolder)
-	env := map[string]string{"PATH": s.Path, "HOME": home, "USER": "runner", "TMPDIR": filepath.Join(s.Work, tmpFolder), run.EnvAccount: s.Account}
+	env := map[string]string{
+		"PATH": s.Path, "HOME": home, "USER": "runner", "TMPDIR": filepath.Join(s.Work, tmpFolder), run.EnvAccount: s.Account,
+		"GOGC": goCollect, "GOMEMLIMIT": goMemory,
+	}
 	if s.Host == "" {
 		return env, nil
 	}

@@ -94,6 +94,9 @@ func (b *broker) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 			problem(w, http.StatusConflict, v1alpha1.FailureOutOfDate, "the plan was used")
 			return
 		}
+		if len(body) > 0 { // a Converge's source
+			b.blobs[run.PathSource] = body
+		}
 		w.WriteHeader(http.StatusNoContent)
 	case "PUT " + run.PathReport:
 		if b.report == nil {

@@ -127,6 +127,9 @@ func (s *scope) check(context.Context) error {
 // restore puts the state in its place.
 func (s *scope) restore(ctx context.Context) error {
 	s.saver = &saver{broker: s.Broker, path: s.work.State, every: s.saveEvery, serial: s.order.Serial}
+	if s.order.Serial == 0 {
+		return nil
+	}
 	data, err := s.Broker.Get(ctx, run.PathState)
 	if errors.Is(err, ErrNone) {
 		return nil
@@ -188,9 +191,9 @@ func (s *scope) judge(context.Context) error {
 	return nil
 }
 
-// keep keeps source and plan, from which it is applied and, later, destroyed.
+// keep keeps source and plan for the run that applies them.
 func (s *scope) keep(ctx context.Context) error {
-	if s.packed == nil {
+	if s.order.Operation != v1alpha1.OperationPlan {
 		return nil
 	}
 	plan, err := json.Marshal(s.plan)
@@ -211,7 +214,7 @@ func (s *scope) apply(ctx context.Context) error {
 	if !slices.Contains([]v1alpha1.Operation{v1alpha1.OperationApply, v1alpha1.OperationConverge, v1alpha1.OperationDestroy}, s.order.Operation) {
 		return nil
 	}
-	if err := s.Broker.Applying(ctx); err != nil {
+	if err := s.Broker.Applying(ctx, s.packed); err != nil {
 		return err
 	}
 	s.report.Applied = true

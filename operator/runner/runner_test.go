@@ -53,7 +53,7 @@ func TestApplyOfWhatWasApproved(t *testing.T) {
 	if diff := cmp.Diff(order("").Inputs, r.Outputs); diff != "" {
 		t.Errorf("outputs: %s", diff)
 	}
-	want := []string{"POST /v1/order", "GET /v1/source", "GET /v1/state", "GET /v1/plan", "POST /v1/applying", "PUT /v1/state", "PUT /v1/report"}
+	want := []string{"POST /v1/order", "GET /v1/source", "GET /v1/plan", "POST /v1/applying", "PUT /v1/state", "PUT /v1/report"}
 	got := slices.DeleteFunc(s.broker.calls, func(c string) bool { return strings.Contains(c, "beat") })
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -138,7 +138,7 @@ func TestFailureClasses(t *testing.T) {
 		"the deadline is over":   {v1alpha1.OperationPlan, func(s *stage) { s.broker.order.Deadline = time.Now().Add(-time.Second) }, v1alpha1.FailureDeadline},
 		"the plan is not kept":   {v1alpha1.OperationPlan, func(s *stage) { s.refuse("PUT", run.PathPlan, v1alpha1.FailureLocked) }, v1alpha1.FailureLocked},
 		"leave is not given":     {v1alpha1.OperationConverge, func(s *stage) { s.refuse("POST", run.PathApplying, v1alpha1.FailureOutOfDate) }, v1alpha1.FailureOutOfDate},
-		"the broker is confused": {v1alpha1.OperationConverge, func(s *stage) { s.refuse("GET", run.PathState, "") }, v1alpha1.FailureInfrastructure},
+		"the broker is confused": {v1alpha1.OperationConverge, func(s *stage) { s.has("x"); s.refuse("GET", run.PathState, "") }, v1alpha1.FailureInfrastructure},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t, order(row.op))
@@ -163,6 +163,7 @@ func (s *stage) fetch(err error) {
 
 func (s *stage) has(thing string) {
 	s.broker.blobs[run.PathState] = fmt.Appendf(nil, `{"lineage":"line-1","things":{%q:1}}`, thing)
+	s.broker.serial, s.broker.order.Serial = 1, 1
 }
 
 func (s *stage) refuse(method, path string, class v1alpha1.FailureClass) {
@@ -412,7 +413,7 @@ func TestTheEnvironmentOfTheCode(t *testing.T) {
 	home := filepath.Join(s.Work, "home")
 	file := filepath.Join(home, "kubeconfig")
 	want := map[string]string{
-		"PATH": "/engines", "HOME": home, "USER": "runner", "TMPDIR": filepath.Join(s.Work, "tmp"), "BROLETTO_SERVICEACCOUNT": s.Account, "KUBECONFIG": file, "KUBE_CONFIG": file,
+		"GOGC": "400", "GOMEMLIMIT": "160MiB", "PATH": "/engines", "HOME": home, "USER": "runner", "TMPDIR": filepath.Join(s.Work, "tmp"), "BROLETTO_SERVICEACCOUNT": s.Account, "KUBECONFIG": file, "KUBE_CONFIG": file,
 		"KUBE_CONFIG_PATH": file, "KUBE_NAMESPACE": "comune--prod", "KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "6443",
 	}
 	if diff := cmp.Diff(want, env); diff != "" {

@@ -140,14 +140,29 @@ func (r *Reconciler) ensure(ctx context.Context, s *v1alpha1.Stack, o apply.Obje
 	}
 	kind, key := *o.GetKind(), client.ObjectKeyFromObject(live)
 	err = r.Live.Get(ctx, key, live)
-	if client.IgnoreNotFound(err) != nil {
+	if apierrors.IsNotFound(err) {
+		return r.make(ctx, o, live)
+	}
+	if err != nil {
 		return fmt.Errorf("reading %s %s: %w", kind, key, err)
 	}
-	if err == nil && live.GetLabels()[v1alpha1.LabelOwner] != string(s.UID) {
+	if live.GetLabels()[v1alpha1.LabelOwner] != string(s.UID) {
 		return outcome.Stalled(v1alpha1.ReasonNamespaceConflict, "%s %s in %s exists already and is not this stack's: delete it, or name the stack differently",
 			kind, key.Name, key.Namespace)
 	}
 	return wrapped(r.Client.Apply(ctx, o, client.ForceOwnership, client.FieldOwner(apply.FieldManager)), "applying %s %s", kind, key)
+}
+
+// make creates an object; into is an empty one of its kind. That costs half of an apply, and adopts nothing.
+func (r *Reconciler) make(ctx context.Context, o apply.Object, into client.Object) error {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+	if err != nil {
+		return err
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, into); err != nil {
+		return err
+	}
+	return wrapped(r.Client.Create(ctx, into, client.FieldOwner(apply.FieldManager)), "creating %s %s", *o.GetKind(), client.ObjectKeyFromObject(into))
 }
 
 // typed is an object of the kind, namespace and name of an apply configuration.

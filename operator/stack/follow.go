@@ -51,6 +51,11 @@ func (r *Reconciler) follow(ctx context.Context, s *v1alpha1.Stack, one *v1alpha
 		return err
 	}
 	for _, p := range pods {
+		if s.Status.Executor == "" { // it ran so shortly that nobody saw it
+			if err := r.executor(ctx, s, &p); err != nil {
+				return err
+			}
+		}
 		if !over(&p) {
 			return wait(one, "pod "+p.Name+" of the run has not ended: if its node is lost, delete the node or force the pod's deletion")
 		}
@@ -96,8 +101,10 @@ func (r *Reconciler) watch(ctx context.Context, s *v1alpha1.Stack, one *v1alpha1
 		return err
 	}
 	for i := range pods {
-		if err := r.executor(ctx, s, &pods[i]); err != nil {
-			return err
+		if pods[i].Status.Phase == corev1.PodRunning && (one.Status.Phase != v1alpha1.RunRunning || s.Status.Executor == "") {
+			if err := r.executor(ctx, s, &pods[i]); err != nil {
+				return err
+			}
 		}
 		if pods[i].Status.Phase == corev1.PodRunning && one.Status.Phase != v1alpha1.RunRunning {
 			one.Status.Phase = v1alpha1.RunRunning

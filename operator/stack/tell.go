@@ -110,7 +110,7 @@ func tellDrift(s *v1alpha1.Stack, h history) {
 // once nothing runs that could hold it; one of a run that is under way goes with the run.
 func (r *Reconciler) observeLock(ctx context.Context, s *v1alpha1.Stack, runs []*v1alpha1.StackRun) error {
 	one := unfinished(runs)
-	if one == nil && s.Status.Lock == nil && s.Annotations[v1alpha1.AnnotationUnlock] == "" && classOf(lastOf(runs)) != v1alpha1.FailureLocked {
+	if (one == nil || one.Status.Phase != v1alpha1.RunRunning) && s.Status.Lock == nil && s.Annotations[v1alpha1.AnnotationUnlock] == "" && classOf(lastOf(runs)) != v1alpha1.FailureLocked {
 		return nil
 	}
 	lock, err := r.Vault.Lock(ctx, of(s))

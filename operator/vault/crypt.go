@@ -12,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"time"
 )
 
 const (
@@ -26,8 +28,43 @@ const (
 // keyName is where a tenant's key is kept.
 func keyName(tenant string) string { return "tenant-key-" + tenant }
 
-// tenantKey reads a tenant's key, and makes it on first use. Two who make it at once get the same one.
+// keyLife is how long a tenant's key is remembered after it was read. [Vault.Key] always reads it: whatever is done for a run begins with
+// that, so that the key of a tenant that is gone is never used for a new one of its name.
+const keyLife = 10 * time.Second
+
+// knownKey is a tenant's key, and until when it is remembered.
+type knownKey struct {
+	key   []byte
+	until time.Time
+}
+
+// tenantKey is a tenant's key, as it was read a moment ago or is read now.
 func (v *Vault) tenantKey(ctx context.Context, tenant string) ([]byte, error) {
+	v.mu.Lock()
+	known := v.known[tenant]
+	v.mu.Unlock()
+	if time.Now().Before(known.until) {
+		return known.key, nil
+	}
+	return v.readKey(ctx, tenant)
+}
+
+// readKey reads a tenant's key and remembers it.
+func (v *Vault) readKey(ctx context.Context, tenant string) ([]byte, error) {
+	now := time.Now()
+	key, err := v.makeKey(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	maps.DeleteFunc(v.known, func(_ string, k knownKey) bool { return now.After(k.until) })
+	v.known[tenant] = knownKey{key, now.Add(keyLife)}
+	return key, nil
+}
+
+// makeKey reads a tenant's key, and makes it on first use. Two who make it at once get the same one.
+func (v *Vault) makeKey(ctx context.Context, tenant string) ([]byte, error) {
 	for range attempts {
 		key, _, err := v.keys.Read(ctx, keyName(tenant))
 		if err == nil && len(key) != keySize {
@@ -47,12 +84,16 @@ func (v *Vault) tenantKey(ctx context.Context, tenant string) ([]byte, error) {
 
 // ForgetTenant takes a tenant's key away: nothing of its stacks can be read any more, wherever there may be copies.
 func (v *Vault) ForgetTenant(ctx context.Context, tenant string) error {
-	return wrap(v.keys.Delete(ctx, keyName(tenant)), "deleting the key of tenant %s", tenant)
+	err := v.keys.Delete(ctx, keyName(tenant))
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.known, tenant)
+	return wrap(err, "deleting the key of tenant %s", tenant)
 }
 
 // Key makes digests and passphrases of a stack; it is derived from the tenant's, and no other stack has it. 32 bytes.
 func (v *Vault) Key(ctx context.Context, s Stack) ([]byte, error) {
-	key, err := v.tenantKey(ctx, s.Tenant)
+	key, err := v.readKey(ctx, s.Tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -64,6 +105,19 @@ func (v *Vault) cipher(ctx context.Context, tenant string) (cipher.AEAD, error) 
 	if err != nil {
 		return nil, err
 	}
+	return cipherOf(key)
+}
+
+// freshCipher is of the key as it is now.
+func (v *Vault) freshCipher(ctx context.Context, tenant string) (cipher.AEAD, error) {
+	key, err := v.readKey(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	return cipherOf(key)
+}
+
+func cipherOf(key []byte) (_ cipher.AEAD, err error) {
 	if key, err = hkdf.Key(sha256.New, key, nil, forData, keySize); err != nil {
 		return nil, err
 	}
@@ -101,6 +155,11 @@ func (v *Vault) open(ctx context.Context, tenant, name string, sealed []byte) ([
 		return nil, fmt.Errorf("%s in the vault has an unknown format: restore it, or upgrade the operator", name)
 	}
 	packed, err := aead.Open(nil, nil, sealed[1:], []byte(name))
+	if err != nil { // with a key that is remembered and is another now, perhaps
+		if aead, err = v.freshCipher(ctx, tenant); err == nil {
+			packed, err = aead.Open(nil, nil, sealed[1:], []byte(name))
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s in the vault does not open with the key of tenant %s: restore both from the same backup", name, tenant)
 	}

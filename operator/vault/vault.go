@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -19,10 +20,15 @@ const attempts = 20
 type Vault struct {
 	store Store
 	keys  Store
+
+	mu    sync.Mutex
+	known map[string]knownKey // by tenant
 }
 
 // New is a vault over a store, with the tenants' keys in another one, which may be the same.
-func New(store, keys Store) *Vault { return &Vault{store: store, keys: keys} }
+func New(store, keys Store) *Vault {
+	return &Vault{store: store, keys: keys, known: map[string]knownKey{}}
+}
 
 // Stack says whose things are meant.
 type Stack struct {
@@ -92,29 +98,39 @@ func (s Stack) applied() string { return s.prefix() + "applied" }
 // that run's source and the order's inputs the ones that were applied last. Without a sourceRun, as of Destroy, the run itself is used up
 // and what was applied last stays. If it fails halfway, the plan is used and nothing else has changed.
 func (v *Vault) Begin(ctx context.Context, s Stack, runUID, sourceRun types.UID) error {
-	now := applied{Run: runUID}
-	if sourceRun != "" {
-		o, err := v.Order(ctx, s, runUID)
-		if err != nil {
-			return err
-		}
-		now.Inputs, now.Secret = o.Inputs, o.Secret
-		if now.Source, err = v.Source(ctx, s, sourceRun); err != nil {
-			return err
-		}
+	if sourceRun == "" {
+		return v.use(ctx, s, runUID, runUID)
 	}
-	subject := sourceRun
-	if subject == "" {
-		subject = runUID
+	source, err := v.Source(ctx, s, sourceRun)
+	if err != nil {
+		return err
 	}
-	err := v.make(ctx, s, s.of(subject, used), []byte(runUID))
+	return v.begin(ctx, s, runUID, sourceRun, source)
+}
+
+// BeginOwn is Begin of a run that applies what it planned itself, of a source that is kept nowhere else.
+func (v *Vault) BeginOwn(ctx context.Context, s Stack, runUID types.UID, source []byte) error {
+	return v.begin(ctx, s, runUID, runUID, source)
+}
+
+func (v *Vault) begin(ctx context.Context, s Stack, runUID, sourceRun types.UID, source []byte) error {
+	o, err := v.Order(ctx, s, runUID)
+	if err != nil {
+		return err
+	}
+	if err := v.use(ctx, s, runUID, sourceRun); err != nil {
+		return err
+	}
+	return v.putJSON(ctx, s, s.applied(), applied{Run: runUID, Inputs: o.Inputs, Secret: o.Secret, Source: source})
+}
+
+// use uses the plan of a run up.
+func (v *Vault) use(ctx context.Context, s Stack, runUID, planRun types.UID) error {
+	err := v.make(ctx, s, s.of(planRun, used), []byte(runUID))
 	if errors.Is(err, ErrConflict) {
 		return ErrUsed
 	}
-	if err != nil || sourceRun == "" {
-		return err
-	}
-	return v.putJSON(ctx, s, s.applied(), now)
+	return err
 }
 
 // AppliedSource is the code that was applied last.
