@@ -14,7 +14,7 @@ GO_BUILD := go build -trimpath -ldflags '-s -w'
 
 .PHONY: help
 help: ## Show this help
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ What it does
 .PHONY: demo
@@ -64,6 +64,10 @@ torture: ## Make holes on purpose and see a test fail for each (ARGS="-only host
 .PHONY: bench
 bench: ## Measure time, requests and memory (ARGS="-tenants 50 -workspaces 3")
 	@go run ./test/scale $(ARGS)
+
+.PHONY: bench-stack
+bench-stack: ## Measure stacks beside a shell loop over the engine (ARGS="-stacks 100")
+	@go run ./test/scale -stacks 100 $(ARGS)
 
 .PHONY: lint
 lint: ## Run the linters in every module

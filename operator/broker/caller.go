@@ -156,12 +156,12 @@ func (c *callers) runOf(ctx context.Context, p pod) (*v1alpha1.StackRun, error) 
 	home, _, _ := strings.Cut(p.namespace, "--")
 	for _, reader := range []client.Reader{c.Runs, c.Live} {
 		var all v1alpha1.StackRunList
-		if err := reader.List(ctx, &all, client.InNamespace(home)); err != nil {
+		if err := reader.List(ctx, &all, client.InNamespace(home), client.UnsafeDisableDeepCopy); err != nil {
 			return nil, fmt.Errorf("looking for the run of pod %s/%s: %w", p.namespace, p.name, err)
 		}
 		i := slices.IndexFunc(all.Items, func(r v1alpha1.StackRun) bool { return r.UID == p.run })
 		if i >= 0 && all.Items[i].Status.JobUID != "" {
-			return &all.Items[i], nil
+			return all.Items[i].DeepCopy(), nil
 		}
 		if i >= 0 && reader == client.Reader(c.Live) {
 			return nil, &failure{http.StatusServiceUnavailable, run.Problem{

@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/localnode/jail"
 )
 
 const (
@@ -155,7 +156,7 @@ func runnable(o Options) error {
 	if o.unjailed {
 		return nil
 	}
-	return jailable()
+	return jail.Try()
 }
 
 // begin starts everything that ends with run.
@@ -193,7 +194,7 @@ func (n *Node) path(names ...string) string {
 	return filepath.Join(append([]string{n.Dir}, names...)...)
 }
 
-func (n *Node) jailed() bool { return canJail && os.Getuid() == 0 && !n.unjailed }
+func (n *Node) jailed() bool { return jail.Possible && os.Getuid() == 0 && !n.unjailed }
 
 // Jail says for people how far pods are kept from this machine.
 func (n *Node) Jail() string {

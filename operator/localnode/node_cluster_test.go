@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/localnode/jail"
 	"github.com/broletto/broletto/operator/run"
 	"github.com/broletto/broletto/test/stage"
 )
@@ -277,7 +278,7 @@ func TestStopEndsPods(t *testing.T) {
 // A node that is killed takes its pods with it, and the next one says so.
 func TestNodeDies(t *testing.T) {
 	s := set(t)
-	if jailed := canJail && os.Getuid() == 0; !jailed {
+	if jailed := jail.Possible && os.Getuid() == 0; !jailed {
 		t.Skip("without a jail, only the runner itself dies with its node")
 	}
 	self, err := os.Executable()

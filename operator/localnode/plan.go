@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/broletto/broletto/operator/localnode/jail"
 	"github.com/broletto/broletto/operator/run"
 )
 
@@ -25,25 +26,10 @@ const lastID = 65532
 
 // plan is what it takes to start a pod's process.
 type plan struct {
-	jail   jail
+	jail   jail.Jail
 	env    []string
 	work   string // where the process starts
 	tokens []token
-}
-
-// jail is what a process gets to see where there is one.
-type jail struct {
-	Root   string  // folder to mount its root on
-	ID     int     // user and group
-	Mounts []mount // beside what every jail has
-	Work   string
-	Runner string // path inside
-}
-
-// mount shows a file or folder of this machine in a jail.
-type mount struct {
-	Source, Target string
-	Write          bool
 }
 
 // token is a file with a service account's token.
@@ -63,7 +49,7 @@ func (w *worker) prepare(ctx context.Context) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &plan{jail: jail{Root: w.path("root"), ID: lastID - w.slot, Runner: runnerTarget}}
+	p := &plan{jail: jail.Jail{Root: w.path("root"), ID: lastID - w.slot, Runner: runnerTarget}}
 	for _, folder := range []string{w.path("root"), w.path("volumes")} {
 		if err := os.MkdirAll(folder, 0o700); err != nil {
 			return nil, err
@@ -79,9 +65,9 @@ func (w *worker) prepare(ctx context.Context) (*plan, error) {
 	if err := w.environment(p, c); err != nil {
 		return nil, err
 	}
-	p.jail.Mounts = append(p.jail.Mounts, mount{Source: w.node.Runner, Target: runnerTarget})
+	p.jail.Mounts = append(p.jail.Mounts, jail.Mount{Source: w.node.Runner, Target: runnerTarget})
 	if w.node.Engines != "" {
-		p.jail.Mounts = append(p.jail.Mounts, mount{Source: w.node.Engines, Target: run.DefaultEngines})
+		p.jail.Mounts = append(p.jail.Mounts, jail.Mount{Source: w.node.Engines, Target: run.DefaultEngines})
 		installed, err := linked(w.node.Engines)
 		if err != nil {
 			return nil, err
@@ -92,7 +78,7 @@ func (w *worker) prepare(ctx context.Context) (*plan, error) {
 }
 
 // linked are the programs elsewhere on this machine that links in the engines' folder lead to, each at its own path.
-func linked(engines string) (out []mount, err error) {
+func linked(engines string) (out []jail.Mount, err error) {
 	entries, err := os.ReadDir(engines)
 	if err != nil {
 		return nil, fmt.Errorf("reading the engines: %w", err)
@@ -106,7 +92,7 @@ func linked(engines string) (out []mount, err error) {
 			return nil, err
 		}
 		if _, err := os.Stat(target); err == nil && filepath.IsAbs(target) {
-			out = append(out, mount{Source: target, Target: target})
+			out = append(out, jail.Mount{Source: target, Target: target})
 		}
 	}
 	return out, nil
@@ -125,26 +111,26 @@ func onlyContainer(pod *corev1.Pod) (*corev1.Container, error) {
 }
 
 // volume makes the folder of a volume, on this machine.
-func (w *worker) volume(ctx context.Context, p *plan, m corev1.VolumeMount) (mount, error) {
+func (w *worker) volume(ctx context.Context, p *plan, m corev1.VolumeMount) (jail.Mount, error) {
 	i := slices.IndexFunc(w.pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == m.Name })
 	if i < 0 || m.SubPath != "" || m.SubPathExpr != "" {
-		return mount{}, errors.New("the local node mounts whole volumes of the pod only")
+		return jail.Mount{}, errors.New("the local node mounts whole volumes of the pod only")
 	}
 	if !path.IsAbs(m.MountPath) || path.Clean(m.MountPath) != m.MountPath || m.MountPath == "/" {
-		return mount{}, fmt.Errorf("%s is no folder to mount on", m.MountPath)
+		return jail.Mount{}, fmt.Errorf("%s is no folder to mount on", m.MountPath)
 	}
 	v := w.pod.Spec.Volumes[i]
 	folder := w.path("volumes", v.Name) // a DNS label
 	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return mount{}, err
+		return jail.Mount{}, err
 	}
 	switch {
 	case v.EmptyDir != nil:
-		return mount{folder, m.MountPath, !m.ReadOnly}, w.own(p, folder)
+		return jail.Mount{Source: folder, Target: m.MountPath, Write: !m.ReadOnly}, w.own(p, folder)
 	case v.Projected != nil:
-		return mount{Source: folder, Target: m.MountPath}, w.project(ctx, p, folder, v.Projected)
+		return jail.Mount{Source: folder, Target: m.MountPath}, w.project(ctx, p, folder, v.Projected)
 	}
-	return mount{}, errors.New("the local node knows emptyDir and projected volumes only")
+	return jail.Mount{}, errors.New("the local node knows emptyDir and projected volumes only")
 }
 
 // project fills a folder with what a projected volume names.
@@ -360,7 +346,7 @@ func (w *worker) environment(p *plan, c *corev1.Container) error {
 
 // real is where the process finds what the pod has at a path: there, in a jail; else in the folder of the volume that is mounted there.
 func (w *worker) real(p *plan, name string) (string, error) {
-	var best mount
+	var best jail.Mount
 	for _, m := range p.jail.Mounts {
 		if (name == m.Target || strings.HasPrefix(name, m.Target+"/")) && len(m.Target) > len(best.Target) {
 			best = m

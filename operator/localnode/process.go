@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"syscall"
 	"time"
+
+	"github.com/broletto/broletto/operator/localnode/jail"
 )
 
 // leftover bounds the wait for output of what outlives its process, where nothing is known to have ended with it.
@@ -35,7 +37,7 @@ func (n *Node) spawn(p *plan, output io.Writer) (*process, error) {
 	release := func() {}
 	if n.jailed() {
 		var err error
-		if release, err = lockUp(cmd, p.jail); err != nil {
+		if release, err = jail.Lock(cmd, p.jail); err != nil {
 			return nil, err
 		}
 	}

@@ -2,17 +2,7 @@
 
 package localnode
 
-import (
-	"os/exec"
-	"syscall"
-)
-
-// canJail: only Linux has namespaces.
-const canJail = false
-
-func jailable() error { return nil }
-
-func lockUp(*exec.Cmd, jail) (func(), error) { return func() {}, nil }
+import "syscall"
 
 // dieWithParent does nothing: only Linux has a signal for it.
 func dieWithParent(*syscall.SysProcAttr) {}

@@ -8,6 +8,9 @@ import (
 	"syscall"
 )
 
+// dieWithParent has the kernel kill the child when we die, even of SIGKILL.
+func dieWithParent(a *syscall.SysProcAttr) { a.Pdeathsig = syscall.SIGKILL }
+
 // relative is a process as /proc shows it.
 type relative struct{ pid, parent, session int }
 

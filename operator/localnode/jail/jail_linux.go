@@ -1,4 +1,4 @@
-package localnode
+package jail
 
 import (
 	"encoding/json"
@@ -11,8 +11,8 @@ import (
 	"syscall"
 )
 
-// canJail: this system has namespaces; only root may make them here.
-const canJail = true
+// Possible: this system has namespaces; only root may make them here.
+const Possible = true
 
 // warder is the name under which this program, started by itself, locks itself up and becomes the runner.
 const warder = "broletto-local-node-jail"
@@ -20,10 +20,7 @@ const warder = "broletto-local-node-jail"
 // namespaces are those that a jail has of its own.
 const namespaces = syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS
 
-// dieWithParent has the kernel kill the child when we die, even of SIGKILL.
-func dieWithParent(a *syscall.SysProcAttr) { a.Pdeathsig = syscall.SIGKILL }
-
-// init is where the warder branches off: whatever program links this package, its main never runs then.
+// init is where the warder branches off: whatever program links this package, its main never runs then, nor does what other packages begin with.
 func init() {
 	if len(os.Args) == 1 && os.Args[0] == warder {
 		runtime.LockOSThread()
@@ -33,8 +30,8 @@ func init() {
 	}
 }
 
-// lockUp has cmd start in a jail. What it returns is called when the process has ended.
-func lockUp(cmd *exec.Cmd, j jail) (release func(), err error) {
+// Lock has cmd start in a jail. What it returns is called when the process has ended.
+func Lock(cmd *exec.Cmd, j Jail) (release func(), err error) {
 	order, err := json.Marshal(j)
 	if err != nil {
 		return nil, err
@@ -53,13 +50,13 @@ func lockUp(cmd *exec.Cmd, j jail) (release func(), err error) {
 	return func() { _ = r.Close(); _ = w.Close() }, nil
 }
 
-// jailable tries an empty jail out: root is not allowed everything everywhere.
-func jailable() error {
+// Try tries an empty jail out: root is not allowed everything everywhere.
+func Try() error {
 	if os.Getuid() != 0 {
 		return nil
 	}
 	cmd := &exec.Cmd{Env: []string{}, SysProcAttr: &syscall.SysProcAttr{Setsid: true}}
-	release, err := lockUp(cmd, jail{})
+	release, err := Lock(cmd, Jail{})
 	if err != nil {
 		return err
 	}
@@ -73,7 +70,7 @@ func jailable() error {
 // enter is the warder: it makes the jail around itself and becomes the runner. It returns only when that fails.
 func enter() error {
 	pipe := os.NewFile(3, "order")
-	var j jail
+	var j Jail
 	if err := json.NewDecoder(pipe).Decode(&j); err != nil {
 		return err
 	}
@@ -109,7 +106,7 @@ var shown = []string{
 }
 
 // furnish makes the jail's root and mounts all that is in it.
-func furnish(j jail) error {
+func furnish(j Jail) error {
 	if err := syscall.Mount("tmpfs", j.Root, "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "mode=0755,size=1m"); err != nil {
 		return fmt.Errorf("mounting a root: %w", err)
 	}
@@ -117,7 +114,7 @@ func furnish(j jail) error {
 		if _, err := os.Stat(path); err != nil {
 			continue
 		}
-		if err := show(j.Root, mount{Source: path, Target: path}, filepath.Dir(path) == "/dev"); err != nil {
+		if err := show(j.Root, Mount{Source: path, Target: path}, filepath.Dir(path) == "/dev"); err != nil {
 			return err
 		}
 	}
@@ -137,7 +134,7 @@ func furnish(j jail) error {
 }
 
 // show mounts a file or folder of this machine in the jail.
-func show(root string, m mount, device bool) error {
+func show(root string, m Mount, device bool) error {
 	target := filepath.Join(root, m.Target)
 	info, err := os.Stat(m.Source)
 	if err != nil {
