@@ -194,8 +194,13 @@ func TestLock(t *testing.T) {
 	if winner.Load() == loser {
 		loser = acts[1]
 	}
-	for path, method := range map[string]string{run.PathState: "GET", run.PathSource: "PUT", run.PathBeat: "POST", run.PathApplying: "POST"} {
+	for path, method := range map[string]string{run.PathState: "GET", run.PathSource: "GET", run.PathBeat: "POST", run.PathApplying: "POST"} {
 		loser.wants(http.StatusConflict, method, path, []byte("x"))
+	}
+	if loser.run.Spec.Operation == v1alpha1.OperationPlan {
+		loser.wants(http.StatusConflict, "PUT", run.PathSource, []byte("x"))
+	} else {
+		loser.wants(http.StatusConflict, "PUT", run.PathState, []byte("x"), state(1, "")...)
 	}
 	loser.wants(http.StatusNoContent, "PUT", run.PathReport, []byte(`{"failure":{"class":"Locked"}}`))
 	winner.Load().wants(http.StatusOK, "POST", run.PathBeat, nil)

@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// Possible: this system has namespaces; only root may make them here.
+// Possible says whether this system has namespaces; only root may make them here.
 const Possible = true
 
 // warder is the name under which this program, started by itself, locks itself up and becomes the runner.

@@ -4,7 +4,7 @@ package jail
 
 import "os/exec"
 
-// Possible: only Linux has namespaces.
+// Possible says whether this system has namespaces: only Linux has.
 const Possible = false
 
 // Try does nothing.
