@@ -499,6 +499,11 @@ type StackStatus struct {
 	// +optional
 	Approved Digest `json:"approved,omitempty"`
 
+	// outputsTo is the Secret in the workspace that has the outputs.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	OutputsTo string `json:"outputsTo,omitempty"`
+
 	// replanned is the value of the annotation broletto.dev/replan that was answered.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256

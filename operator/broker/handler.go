@@ -96,7 +96,9 @@ func (b *Broker) serve(h handle) http.Handler {
 		}
 		f := judge(err)
 		if f.code == http.StatusForbidden {
-			b.telling.Do(func() { log.Log.Info("refused a caller", "path", r.URL.Path, "from", r.RemoteAddr, "run", name, "why", f.Message) })
+			b.telling.Do(func() {
+				log.Log.Info("refused a caller", "path", r.URL.Path, "from", r.RemoteAddr, "run", name, "why", f.Message)
+			})
 		}
 		if f.code >= http.StatusInternalServerError && r.Context().Err() == nil { // or the runner itself has hung up
 			log.Log.Error(err, "answering a runner", "path", r.URL.Path, "run", name)
