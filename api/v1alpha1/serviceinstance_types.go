@@ -32,6 +32,9 @@ const (
 	ReasonObjectConflict = "ObjectConflict"
 )
 
+// ServiceStackPrefix is what the names of the Stacks begin with that instances are made of; the rest is the instance's name.
+const ServiceStackPrefix = "svc-"
+
 // ServiceInstanceSpec is what a comune asks for.
 //
 // +kubebuilder:validation:XValidation:rule="self.offering == oldSelf.offering && self.workspace == oldSelf.workspace",message="an instance keeps its offering and its workspace: make another one"

@@ -377,7 +377,8 @@ type StackPlan struct {
 	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	ExpiresAt *metav1.Time `json:"expiresAt,omitempty"`
 
-	// monthlyCost is what the change costs a month, where the prices of what it makes are known, for example "42.50 EUR".
+	// monthlyCost is what comes of it costs a month before tax, for example "42.50 EUR", where the stack provisions a service of the catalogue:
+	// its quantity times the price by the month on the day of the plan. Absent where no price is known.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	MonthlyCost string `json:"monthlyCost,omitempty"`
@@ -498,6 +499,11 @@ type StackStatus struct {
 	// that does just the same: clear it, then write it again.
 	// +optional
 	Approved Digest `json:"approved,omitempty"`
+
+	// outputsTo is the Secret in the workspace that has the outputs.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	OutputsTo string `json:"outputsTo,omitempty"`
 
 	// replanned is the value of the annotation broletto.dev/replan that was answered.
 	// +optional

@@ -35,7 +35,7 @@ const (
 )
 
 // StackName is the name of an instance's Stack.
-func StackName(i *v1alpha1.ServiceInstance) string { return "svc-" + i.Name }
+func StackName(i *v1alpha1.ServiceInstance) string { return v1alpha1.ServiceStackPrefix + i.Name }
 
 // stackOf is the Stack of an instance. What is changed by hand is repaired unless the instance is pinned.
 func stackOf(i *v1alpha1.ServiceInstance, o offered, values Values) (*v1alpha1.Stack, error) {

@@ -3,6 +3,7 @@ package stack_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -108,6 +109,33 @@ func TestManual(t *testing.T) {
 	if _, _, err := p.vault.AppliedInputs(t.Context(), p.of()); !errors.Is(err, vault.ErrNotFound) {
 		t.Errorf("the vault keeps what was applied: %v", err)
 	}
+}
+
+// TestOutputsMove has the outputs follow the name of their Secret.
+func TestOutputsMove(t *testing.T) {
+	t.Parallel()
+	p := newPlay(t, "outputs", outputsTo)
+	p.applied()
+	p.says(ready, v1alpha1.ReasonSucceeded)
+	has := func(name, want string) {
+		t.Helper()
+		p.until("Secret "+name, func() error {
+			secret := &corev1.Secret{ObjectMeta: stage.In(p.workspace.TargetNamespace(), name)}
+			err := client.IgnoreNotFound(p.Admin.Get(t.Context(), client.ObjectKeyFromObject(secret), secret))
+			if got := string(secret.Data["url"]); err != nil || got != want {
+				return fmt.Errorf("it has %q, want %q: %w", got, want, err)
+			}
+			return nil
+		})
+	}
+	has("uscite", "https://a")
+	stage.Edit(p.Stage, p.stack, func(s *v1alpha1.Stack) { s.Spec.OutputsTo.Secret = "altrove" })
+	has("altrove", "https://a")
+	has("uscite", "")
+	stage.Edit(p.Stage, p.stack, func(s *v1alpha1.Stack) { s.Spec.OutputsTo = nil })
+	has("altrove", "")
+	p.wantStory("Plan Apply")
+	p.settled()
 }
 
 // TestAutomatic fails, is retried ever later, and stalls where only its author can help.

@@ -17,17 +17,21 @@ import (
 	"github.com/broletto/broletto/operator/outcome"
 )
 
-// publish puts the outputs of what was applied last into the Secret that the stack names. A Secret that is not the stack's is left alone.
+// publish puts the outputs of what was applied last into the Secret that the stack names, and nowhere else. A Secret that is not the stack's
+// is left alone.
 func (r *Reconciler) publish(ctx context.Context, s *v1alpha1.Stack, runs []*v1alpha1.StackRun) error {
 	last := newest(runs, func(r *v1alpha1.StackRun) bool { return r.Status.Phase == v1alpha1.RunSucceeded && applies(r) })
-	if s.Spec.OutputsTo == nil || last == nil {
+	if last == nil {
 		return nil
+	}
+	if err := r.move(ctx, s); err != nil || s.Spec.OutputsTo == nil {
+		return err
 	}
 	report, err := r.Vault.Report(ctx, of(s), last.UID)
 	if err != nil || report == nil {
 		return wrapped(err, "reading the outputs of run %s", last.Name)
 	}
-	want := outputs(s, report.Outputs)
+	want := outputs(s, s.Status.OutputsTo, report.Outputs)
 	var live corev1.Secret
 	err = r.Live.Get(ctx, client.ObjectKeyFromObject(want), &live)
 	switch {
@@ -45,32 +49,51 @@ func (r *Reconciler) publish(ctx context.Context, s *v1alpha1.Stack, runs []*v1a
 	return wrapped(r.Client.Update(ctx, &live, client.DisableReadYourWritesConsistency), "writing Secret %s in %s", want.Name, want.Namespace)
 }
 
-// unpublish deletes the Secret with the outputs, if it is the stack's.
-func (r *Reconciler) unpublish(ctx context.Context, s *v1alpha1.Stack) error {
-	if s.Spec.OutputsTo == nil {
+// move deletes the Secret that the outputs were in, once the stack names another one or none. Where they are to be stands in the status
+// before they are there, or nobody would look for them afterwards.
+func (r *Reconciler) move(ctx context.Context, s *v1alpha1.Stack) error {
+	to := ""
+	if s.Spec.OutputsTo != nil {
+		to = string(s.Spec.OutputsTo.Secret)
+	}
+	if s.Status.OutputsTo == to {
 		return nil
 	}
-	return r.discard(ctx, s, outputs(s, nil))
+	if err := r.unpublish(ctx, s); err != nil {
+		return err
+	}
+	if s.Status.OutputsTo = to; to == "" {
+		return nil
+	}
+	return &outcome.Wait{Reason: v1alpha1.ReasonApplying, Message: "the outputs go to Secret " + to, After: soon}
+}
+
+// unpublish deletes the Secret with the outputs, if it is the stack's.
+func (r *Reconciler) unpublish(ctx context.Context, s *v1alpha1.Stack) error {
+	if s.Status.OutputsTo == "" {
+		return nil
+	}
+	return r.discard(ctx, s, outputs(s, s.Status.OutputsTo, nil))
 }
 
 // notKey is what no key of a Secret may hold.
 var notKey = regexp.MustCompile(`[^-._a-zA-Z0-9]`)
 
-// outputs are one key for each: text as it is, all else as JSON.
-func outputs(s *v1alpha1.Stack, values map[string]json.RawMessage) *corev1.Secret {
+// outputs are a Secret with one key for each: text as it is, all else as JSON.
+func outputs(s *v1alpha1.Stack, name string, values map[string]json.RawMessage) *corev1.Secret {
 	out := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: s.TargetNamespace(), Name: string(s.Spec.OutputsTo.Secret), Labels: map[string]string{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.TargetNamespace(), Name: name, Labels: map[string]string{
 			v1alpha1.LabelOwner: string(s.UID), v1alpha1.LabelStack: s.Name,
 		}},
 		Data: map[string][]byte{},
 	}
-	for _, name := range slices.Sorted(maps.Keys(values)) {
+	for _, key := range slices.Sorted(maps.Keys(values)) {
 		var text string
-		value := []byte(values[name])
+		value := []byte(values[key])
 		if json.Unmarshal(value, &text) == nil && string(value) != "null" {
 			value = []byte(text)
 		}
-		out.Data[notKey.ReplaceAllString(name, "_")] = value
+		out.Data[notKey.ReplaceAllString(key, "_")] = value
 	}
 	return out
 }

@@ -76,7 +76,7 @@ func (r *Reconciler) converge(ctx context.Context, s *v1alpha1.Stack) (next time
 	}
 	busy, err := r.progress(ctx, s, runs)
 	tell(s, runs)
-	if err := cmp.Or(err, r.observeLock(ctx, s, runs)); err != nil {
+	if err := cmp.Or(err, r.estimate(ctx, s, runs), r.observeLock(ctx, s, runs)); err != nil {
 		return 0, err
 	}
 	if busy != nil && unfinished(runs).Spec.Operation != v1alpha1.OperationLook {

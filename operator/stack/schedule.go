@@ -22,6 +22,8 @@ const (
 	secretsLook = 5 * time.Minute
 	// beatLook is how often a stack with a run is looked at though nothing is heard of it.
 	beatLook = time.Minute
+	// soon is when to go on with what had to stand in the status first.
+	soon = 100 * time.Millisecond
 	// roomPatience is how long a Job may be without a pod before we say that there is no room for one.
 	roomPatience = 15 * time.Second
 )

@@ -21,7 +21,7 @@ import (
 // +kubebuilder:rbac:groups=broletto.dev,resources=stacks,verbs=list;watch;update
 // +kubebuilder:rbac:groups=broletto.dev,resources=stacks/status;stackruns/status,verbs=update
 // +kubebuilder:rbac:groups=broletto.dev,resources=stackruns,verbs=list;watch;create;delete
-// +kubebuilder:rbac:groups=broletto.dev,resources=workspaces,verbs=list;watch
+// +kubebuilder:rbac:groups=broletto.dev,resources=consortia;serviceinstances;serviceofferings;workspaces,verbs=list;watch
 // +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch;create;delete
 // +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get

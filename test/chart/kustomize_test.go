@@ -46,8 +46,8 @@ func TestKustomizeAndChartInstallTheSame(t *testing.T) {
 		folders []string
 		values  map[string]any
 	}{
-		"Default":    {folders: []string{"default"}},
-		"Monitored":  {folders: []string{"default", "prometheus"}, values: map[string]any{"metrics": map[string]any{
+		"Default": {folders: []string{"default"}},
+		"Monitored": {folders: []string{"default", "prometheus"}, values: map[string]any{"metrics": map[string]any{
 			"serviceMonitor": map[string]any{"enabled": true}, "prometheusRule": map[string]any{"enabled": true},
 		}}},
 		"Definition": {folders: []string{"default"}, values: map[string]any{"crd": map[string]any{"keep": false}}},

@@ -1086,6 +1086,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: observedGeneration
       type:
         scalar: numeric
+    - name: outputsTo
+      type:
+        scalar: string
     - name: plan
       type:
         namedType: com.github.broletto.broletto.api.v1alpha1.StackPlan

@@ -19,7 +19,8 @@ type StackPlanApplyConfiguration struct {
 	Revision *string `json:"revision,omitempty"`
 	// expiresAt is until when it may be approved.
 	ExpiresAt *v1.Time `json:"expiresAt,omitempty"`
-	// monthlyCost is what the change costs a month, where the prices of what it makes are known, for example "42.50 EUR".
+	// monthlyCost is what comes of it costs a month before tax, for example "42.50 EUR", where the stack provisions a service of the catalogue:
+	// its quantity times the price by the month on the day of the plan. Absent where no price is known.
 	MonthlyCost *string `json:"monthlyCost,omitempty"`
 }
 

@@ -33,6 +33,8 @@ type StackStatusApplyConfiguration struct {
 	// approved is the approvedPlan that was used last. While spec.approvedPlan is the same it approves nothing more, not even a plan
 	// that does just the same: clear it, then write it again.
 	Approved *apiv1alpha1.Digest `json:"approved,omitempty"`
+	// outputsTo is the Secret in the workspace that has the outputs.
+	OutputsTo *string `json:"outputsTo,omitempty"`
 	// replanned is the value of the annotation broletto.dev/replan that was answered.
 	Replanned *string `json:"replanned,omitempty"`
 }
@@ -125,6 +127,14 @@ func (b *StackStatusApplyConfiguration) WithAttempts(value int32) *StackStatusAp
 // If called multiple times, the Approved field is set to the value of the last call.
 func (b *StackStatusApplyConfiguration) WithApproved(value apiv1alpha1.Digest) *StackStatusApplyConfiguration {
 	b.Approved = &value
+	return b
+}
+
+// WithOutputsTo sets the OutputsTo field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the OutputsTo field is set to the value of the last call.
+func (b *StackStatusApplyConfiguration) WithOutputsTo(value string) *StackStatusApplyConfiguration {
+	b.OutputsTo = &value
 	return b
 }
 
