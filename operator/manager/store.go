@@ -7,6 +7,8 @@ import (
 	"net/url"
 
 	"github.com/go-logr/logr"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/operator/vault"
 	"github.com/broletto/broletto/operator/vault/bucket"
@@ -33,6 +35,24 @@ func stateStore(ctx context.Context, log logr.Logger, secrets vault.Store, addre
 		log.Error(err, "No stack runs until the state store can be reached: it is tried again whenever a stack needs it")
 	}
 	return remote, nil
+}
+
+// MoveStates takes what is kept of all stacks from one state store to another. No operator may run meanwhile.
+func MoveStates(ctx context.Context, cfg *rest.Config, from, to Options) (moved int, err error) {
+	live, err := client.New(cfg, client.Options{})
+	if err != nil {
+		return 0, err
+	}
+	var both [2]vault.Store
+	for i, o := range []Options{from, to} {
+		both[i] = vault.NewSecrets(live, o.Namespace)
+		if o.StateStore != StateStore {
+			if both[i], err = remoteStore(o.StateStore, o.StateStoreCredentials); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return vault.Move(ctx, both[0], both[1])
 }
 
 func remoteStore(address, credentials string) (*vault.Remote, error) {
