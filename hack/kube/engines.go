@@ -48,6 +48,16 @@ var engineModules = []module{
 	}),
 }
 
+// storeModules is what stands for a platform's object store in tests: a real S3 gateway over a folder.
+var storeModules = []module{
+	named("versitygw", module{
+		path: "github.com/versity/versitygw",
+		programs: []program{
+			{"versitygw", "github.com/versity/versitygw/cmd/versitygw", 2 * time.Minute, 1200 << 20},
+		},
+	}),
+}
+
 const (
 	kubectlProvider = "terraform-provider-kubectl"
 	// incluster is our own provider of Pulumi, and its folder beside that of this package.
@@ -80,6 +90,15 @@ func BuildEngines(ctx context.Context, progress io.Writer) (dir string, err erro
 		return "", err
 	}
 	return dir, linkInstalled(dir, "terraform")
+}
+
+// BuildStores is Build for what stands for object stores: versitygw, in a folder of its own.
+func BuildStores(ctx context.Context, progress io.Writer) (dir string, err error) {
+	root, err := cacheRoot()
+	if err != nil {
+		return "", err
+	}
+	return newBuilder(filepath.Join(root, "stores"), storeModules, newProgress(progress)).all(ctx, []string{"versitygw"})
 }
 
 // linkInstalled makes dir/name a link to the program of that name on PATH. Where there is none, a link that leads somewhere stays: others

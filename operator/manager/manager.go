@@ -86,6 +86,10 @@ type Options struct {
 	BrokerURL string
 	// RunnerImage is what the pods of runs run.
 	RunnerImage string
+	// StateStore is where states of stacks are kept: "secrets", or an address s3://… or postgres://…; empty: in Secrets.
+	StateStore string
+	// StateStoreCredentials is the folder of its credentials, read again whenever they are used.
+	StateStoreCredentials string
 	// Stacks says how stacks are run; nil: New makes it where there is a BrokerAddress.
 	Stacks *Stacks
 	// Now is the clock; nil: the machine's.
@@ -228,10 +232,14 @@ func controllers(mgr ctrl.Manager, o Options) error {
 		return err
 	}
 	keeper.Client, keeper.Events = c, recorder
+	tenants := &tenant.Reconciler{Client: c, Apply: applier, Events: recorder, Now: o.Now, Namespace: o.Namespace}
+	if o.Stacks != nil {
+		tenants.Keys = o.Stacks.Keys
+	}
 	return errors.Join(
 		keeper.SetupWithManager(mgr),
 		(&consortium.Reconciler{Client: c}).SetupWithManager(mgr),
-		(&tenant.Reconciler{Client: c, Apply: applier, Events: recorder, Now: o.Now, Namespace: o.Namespace}).SetupWithManager(mgr),
+		tenants.SetupWithManager(mgr),
 		(&workspace.Reconciler{Client: c, Apply: applier, Events: recorder, Now: o.Now}).SetupWithManager(mgr),
 		stacks(mgr, c, recorder, o),
 		catalogue(mgr, c, recorder, o),

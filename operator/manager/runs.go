@@ -28,12 +28,16 @@ func runs(mgr ctrl.Manager, o Options) (*Stacks, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), renewDeadline)
 	defer cancel()
 	secrets := vault.NewSecrets(live, o.Namespace)
-	kept := vault.New(secrets, secrets)
+	store, err := stateStore(ctx, mgr.GetLogger(), secrets, o.StateStore, o.StateStoreCredentials)
+	if err != nil {
+		return nil, err
+	}
+	kept := vault.New(store, secrets) // the keys stay here: another store sees nothing but ciphertext
 	b, err := broker.New(ctx, broker.Options{
 		Address: o.BrokerAddress, URL: o.BrokerURL, Namespace: o.Namespace, Vault: kept, Live: live, Runs: mgr.GetClient(), Now: o.Now,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &Stacks{Vault: kept, RunnerImage: o.RunnerImage, BrokerURL: b.URL(), BrokerCA: b.CA()}, errors.Join(mgr.Add(b), metrics.Registry.Register(b.Collector()))
+	return &Stacks{Vault: kept, Keys: kept, RunnerImage: o.RunnerImage, BrokerURL: b.URL(), BrokerCA: b.CA()}, errors.Join(mgr.Add(b), metrics.Registry.Register(b.Collector()))
 }

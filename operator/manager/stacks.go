@@ -10,12 +10,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/broletto/broletto/operator/stack"
+	"github.com/broletto/broletto/operator/tenant"
 )
 
 // Stacks says how stacks are run.
 type Stacks struct {
 	// Vault keeps what belongs to them.
 	Vault stack.Vault
+	// Keys are the tenants', which go with them; nil: there are none.
+	Keys tenant.Keys
 	// RunnerImage is what their runs' pods run.
 	RunnerImage string
 	// BrokerURL and BrokerCA are how runs reach the broker, and by which certificates they know it; BrokerPort is that of the

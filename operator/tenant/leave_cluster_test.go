@@ -9,10 +9,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/manager"
+	"github.com/broletto/broletto/operator/vault"
 	"github.com/broletto/broletto/test/stage"
 )
 
-// TestLeave deletes a tenant with workspaces: it names them, goes after them, takes its home along, and frees what it claimed.
+// TestLeave deletes a tenant with workspaces: it names them, goes after them, takes its home and its key along, and frees what it claimed.
 func TestLeave(t *testing.T) {
 	t.Parallel()
 	s := stage.New(t, "leave")
@@ -22,6 +24,11 @@ func TestLeave(t *testing.T) {
 	s.Ready(sito, archivio)
 	heir := s.Tenant("heir", func(t *v1alpha1.Tenant) { t.Spec.Codes, t.Spec.Domains = a.Spec.Codes, a.Spec.Domains })
 	s.Await(heir, v1alpha1.ConditionStalled, v1alpha1.ReasonDuplicateCode)
+	secrets := vault.NewSecrets(s.Admin, manager.Namespace)
+	if _, err := vault.New(secrets, secrets).Key(t.Context(), vault.Stack{Tenant: a.Name}); err != nil {
+		t.Fatal(err)
+	}
+	key := &corev1.Secret{ObjectMeta: stage.In(manager.Namespace, "tenant-key-"+a.Name)}
 
 	s.Remove(a)
 	want := "a tenant goes after its workspaces: delete workspaces archivio, sito in namespace " + a.Name
@@ -37,9 +44,15 @@ func TestLeave(t *testing.T) {
 	if diff := cmp.Diff(want, s.Await(a, v1alpha1.ConditionStalled, v1alpha1.ReasonWorkspacesRemain)); diff != "" {
 		t.Errorf("message (-want +got):\n%s", diff)
 	}
+	if !s.Exists(key) {
+		t.Error("the key went before the tenant")
+	}
 	s.Remove(archivio)
 	s.Gone(archivio)
 	s.Gone(a)
+	if s.Exists(key) {
+		t.Error("the tenant has gone without its key")
+	}
 	for _, name := range []string{a.Name, sito.TargetNamespace(), archivio.TargetNamespace()} {
 		if s.Exists(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}) {
 			t.Errorf("namespace %s is still there", name)

@@ -36,8 +36,16 @@ type Reconciler struct {
 	Now    func() time.Time
 	// Namespace is where the evidence about the cluster's network lies: that of the operator.
 	Namespace string
+	// Keys are what tenants' things are encrypted with; nil: there are none.
+	Keys Keys
 
 	claims Claims
+}
+
+// Keys are the keys of tenants.
+type Keys interface {
+	// ForgetTenant takes a tenant's key away for good; of none, it succeeds.
+	ForgetTenant(ctx context.Context, tenant string) error
 }
 
 // facts are what a decision about a tenant rests on.
@@ -175,6 +183,9 @@ func (r *Reconciler) finalize(ctx context.Context, t *v1alpha1.Tenant) (ctrl.Res
 	before := t.DeepCopy()
 	err := r.leave(ctx, t)
 	if err == nil {
+		err = r.forget(ctx, t)
+	}
+	if err == nil {
 		controllerutil.RemoveFinalizer(t, Finalizer)
 		return ctrl.Result{}, client.IgnoreNotFound(r.Client.Update(ctx, t))
 	}
@@ -208,6 +219,15 @@ func (r *Reconciler) leave(ctx context.Context, t *v1alpha1.Tenant) error {
 		return err
 	}
 	return &outcome.Wait{Reason: v1alpha1.ReasonDeleting, Message: "namespace " + t.Name + " is being deleted"}
+}
+
+// forget takes away the key of a tenant whose home, and with it every stack, is gone: what is left of it in a store or a backup cannot be read
+// any more. Workspaces that were retained hold nothing that is encrypted with it.
+func (r *Reconciler) forget(ctx context.Context, t *v1alpha1.Tenant) error {
+	if r.Keys == nil {
+		return nil
+	}
+	return r.Keys.ForgetTenant(ctx, t.Name)
 }
 
 func isTerminating(err error) bool {

@@ -80,6 +80,50 @@ func TestSealed(t *testing.T) {
 	}
 }
 
+// TestMove moves a vault through a store that fails at each change: whenever it is repeated, nothing is lost and no key leaves.
+func TestMove(t *testing.T) {
+	t.Parallel()
+	s := vault.Stack{Tenant: "lugano", UID: "1"}
+	for crash := range 12 {
+		from, to := &frail{Memory: vault.NewMemory(), left: 1 << 30}, &frail{Memory: vault.NewMemory(), left: crash}
+		if err := errors.Join(vault.New(from, from).PutState(t.Context(), s, 1, "line", []byte("state")), vault.New(from, from).PutPlan(t.Context(), s, "1", []byte("plan"))); err != nil {
+			t.Fatal(err)
+		}
+		from.left = crash - 3 // the two of the state, and the plan, are carried first
+		if _, err := vault.Move(t.Context(), from, to); err == nil != (crash >= 6) {
+			t.Errorf("crash %d: %v", crash, err)
+		}
+		from.left, to.left = 1<<30, 1<<30
+		if _, err := vault.Move(t.Context(), from, to); err != nil {
+			t.Fatal(err)
+		}
+		moved := vault.New(to, from.Memory)
+		if data, _, _, err := moved.State(t.Context(), s); err != nil || string(data) != "state" {
+			t.Errorf("crash %d: the state is %q: %v", crash, data, err)
+		}
+		if data, err := moved.Plan(t.Context(), s, "1"); err != nil || string(data) != "plan" {
+			t.Errorf("crash %d: the plan is %q: %v", crash, data, err)
+		}
+		left, _ := from.List(t.Context(), "")
+		went, _ := to.List(t.Context(), "")
+		if len(left) != 1 || left[0] != "tenant-key-lugano" || len(went) != 3 {
+			t.Errorf("crash %d: left are %v, moved %v", crash, left, went)
+		}
+	}
+	from, to := vault.NewMemory(), vault.NewMemory()
+	_, _ = from.Write(t.Context(), "stack-1.state", "", []byte("old"))
+	_, _ = to.Write(t.Context(), "stack-1.state", "", []byte("new"))
+	if _, err := vault.Move(t.Context(), from, to); err == nil {
+		t.Error("another state was taken for the one that is to be moved")
+	}
+	if data, _, _ := to.Read(t.Context(), "stack-1.state"); string(data) != "new" {
+		t.Errorf("it was written over with %q", data)
+	}
+	if _, _, err := from.Read(t.Context(), "stack-1.state"); err != nil {
+		t.Errorf("what was not moved is gone: %v", err)
+	}
+}
+
 // frail is a store that fails after so many changes.
 type frail struct {
 	*vault.Memory

@@ -36,7 +36,10 @@ type Stack struct {
 	UID    types.UID
 }
 
-func (s Stack) prefix() string { return "stack-" + string(s.UID) + "." }
+// stackPrefix is what the names of all that belongs to stacks begin with.
+const stackPrefix = "stack-"
+
+func (s Stack) prefix() string { return stackPrefix + string(s.UID) + "." }
 
 func (s Stack) of(run types.UID, what string) string {
 	return s.prefix() + "run-" + string(run) + "." + what

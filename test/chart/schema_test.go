@@ -32,6 +32,8 @@ func TestSchemaRefuses(t *testing.T) {
 		"Interval":           {"Prometheus wants a unit", `metrics: {serviceMonitor: {interval: "60"}}`, "at '/metrics/serviceMonitor/interval': '60' does not match pattern"},
 		"SecretName":         {"no file name, a name", `metrics: {certSecret: "../x"}`, "at '/metrics/certSecret': 'anyOf' failed"},
 		"NoPort":             {"without a port the operator reaches nothing", `networkPolicy: {apiServerPorts: []}`, "at '/networkPolicy/apiServerPorts': minItems: got 0, want 1"},
+		"PasswordInAddress":  {"the command line is read by others", `stateStore: {address: "postgres://u:geheim@db/x"}`, "at '/stateStore/address': 'postgres://u:geheim@db/x' does not match pattern"},
+		"UnknownStore":       {"three are known", `stateStore: {address: "mysql://db/x"}`, "at '/stateStore/address': 'mysql://db/x' does not match pattern"},
 		"LabelValue":         {"the API server would refuse it", `nodeSelector: {zone: "a b"}`, "at '/nodeSelector/zone': 'a b' does not match pattern"},
 		"ArgumentNotFlag":    {"each item is one flag", `extraArgs: [verbose]`, "at '/extraArgs/0': 'verbose' does not match pattern"},
 		"AccountWithoutName": {"never the namespace's default account, which every pod there may use", `serviceAccount: {create: false}`, "at '/serviceAccount/name': minLength: got 0, want 1"},
@@ -53,6 +55,8 @@ func TestSchemaAccepts(t *testing.T) {
 		"NumberAmount":  {"YAML reads 1 as a number", `resources: {requests: {cpu: 1, memory: 1073741824}}`},
 		"NoLimit":       {"null takes a default away", `resources: {limits: null}`},
 		"OtherAccount":  {"made by somebody else", `serviceAccount: {create: false, name: municipal}`},
+		"Bucket":        {"a store elsewhere", `stateStore: {address: "s3://stati/a?endpoint=https://s3.example.org", credentialsSecret: stati}`},
+		"Database":      {"the user may be named", `stateStore: {address: "postgres://broletto@db.example.org:5432/stati?sslmode=verify-full", ports: [5432]}`},
 		"Stopped":       {"for maintenance", `replicas: 0`},
 	} {
 		t.Run(name, func(t *testing.T) {

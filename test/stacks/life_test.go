@@ -1,7 +1,6 @@
 package stacks
 
 import (
-	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -15,7 +14,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
-	"github.com/broletto/broletto/operator/embedded"
 	"github.com/broletto/broletto/test/cluster"
 )
 
@@ -58,6 +56,7 @@ func live(t *testing.T, w *town, engine v1alpha1.EngineName, program string) {
 	w.ready(s)
 	w.wantMotto("digital first")
 	w.wantOutputs("uscite", map[string]string{"motto": "digital first", "codice": canary})
+	w.wantKept(s)
 
 	t.Log("somebody changes the object by hand")
 	w.spoil()
@@ -146,23 +145,6 @@ func TestHostile(t *testing.T) {
 		})
 		w.remove(s)
 	}
-}
-
-// wantNothingKept wants that the vault holds nothing of a stack any more.
-func (w *town) wantNothingKept(s *v1alpha1.Stack) {
-	w.Helper()
-	w.until("the vault has forgotten the stack", func() error {
-		var secrets corev1.SecretList
-		if err := w.admin.List(w.Context(), &secrets, client.InNamespace(embedded.Namespace)); err != nil {
-			return err
-		}
-		for _, secret := range secrets.Items {
-			if strings.Contains(fmt.Sprint(secret.Name, secret.Labels, secret.Annotations), string(s.UID)) {
-				return errors.New("there is " + secret.Name)
-			}
-		}
-		return nil
-	})
 }
 
 // absent wants that an object is not there.

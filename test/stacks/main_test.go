@@ -26,6 +26,7 @@ import (
 	"github.com/broletto/broletto/hack/kube"
 	"github.com/broletto/broletto/operator/localnode"
 	"github.com/broletto/broletto/operator/manager"
+	"github.com/broletto/broletto/operator/vault"
 	"github.com/broletto/broletto/test/cluster"
 )
 
@@ -44,6 +45,7 @@ type plant struct {
 	lock   sync.Mutex
 	ahead  time.Duration // of the operator's clock
 	engine string        // folder of the engines
+	states vault.Store   // where the operator keeps states
 }
 
 var (
@@ -87,8 +89,12 @@ func (p *plant) start() error {
 	if err != nil {
 		return err
 	}
+	if p.states, err = states(); err != nil {
+		return err
+	}
 	mgr, err := manager.New(cfg, manager.Options{
 		MetricsAddress: "0", ProbeAddress: "0", BrokerAddress: "127.0.0.1:0", RunnerImage: "registry.example/broletto-runner:test", Now: p.now,
+		StateStore: os.Getenv(storeVariable), StateStoreCredentials: os.Getenv(credentialsVariable),
 	})
 	if err != nil {
 		return err

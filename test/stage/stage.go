@@ -29,6 +29,7 @@ import (
 	"github.com/broletto/broletto/operator/consortium"
 	"github.com/broletto/broletto/operator/manager"
 	"github.com/broletto/broletto/operator/tenant"
+	"github.com/broletto/broletto/operator/vault"
 	"github.com/broletto/broletto/operator/workspace"
 	"github.com/broletto/broletto/test/cluster"
 )
@@ -98,7 +99,10 @@ func New(t *testing.T, name string) *Stage {
 	applier := &apply.Applier{Client: s.operator, Live: mgr.GetAPIReader()}
 	now := func() time.Time { return *s.now }
 	s.consortia = reconcile.AsReconciler(s.operator, &consortium.Reconciler{Client: s.operator})
-	s.tenants = reconcile.AsReconciler(s.operator, &tenant.Reconciler{Client: s.operator, Apply: applier, Events: s.recorder, Now: now, Namespace: manager.Namespace})
+	secrets := vault.NewSecrets(cluster.Client(t, cluster.Operator(t)), manager.Namespace)
+	s.tenants = reconcile.AsReconciler(s.operator, &tenant.Reconciler{
+		Client: s.operator, Apply: applier, Events: s.recorder, Now: now, Namespace: manager.Namespace, Keys: vault.New(secrets, secrets),
+	})
 	s.workspaces = reconcile.AsReconciler(s.operator, &workspace.Reconciler{Client: s.operator, Apply: applier, Events: s.recorder, Now: now})
 	return s
 }

@@ -42,7 +42,7 @@ func run() error {
 		Use: "broletto", Short: "Broletto turns one short manifest of a comune into isolated, auditable hosting",
 		SilenceUsage: true, SilenceErrors: true, Version: version(),
 	}
-	root.AddCommand(operatorCommand(), demoCommand(), doctor.Command(), probe.Command())
+	root.AddCommand(operatorCommand(), moveStatesCommand(), demoCommand(), doctor.Command(), probe.Command())
 	root.AddCommand(stack.Commands()...)
 	return root.ExecuteContext(ctx)
 }
@@ -81,6 +81,8 @@ func operatorCommand() *cobra.Command {
 	flags.StringVar(&o.BrokerAddress, "broker-bind-address", ":9443", "address that serves runners of stacks over HTTPS; 0 for none")
 	flags.StringVar(&o.BrokerURL, "broker-url", manager.BrokerURL, "where runners of stacks find the broker")
 	flags.StringVar(&o.RunnerImage, "runner-image", manager.RunnerImage, "image of the pods that run stacks")
+	flags.StringVar(&o.StateStore, "state-store", manager.StateStore, "where states of stacks are kept: secrets, s3://bucket/prefix?endpoint=https://host&region=name, or postgres://host/database")
+	flags.StringVar(&o.StateStoreCredentials, "state-store-credentials", "", "folder with access-key-id and secret-access-key, or username and password, of the state store")
 	flags.StringVar(&o.PlatformGroup, "platform-group", guard.PlatformGroup, "group that may, in an emergency, write what only the operator writes")
 	flags.BoolVar(&verbose, "verbose", false, "log for people, in detail, instead of JSON for machines")
 	return command

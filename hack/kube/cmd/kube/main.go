@@ -18,6 +18,7 @@ const usage = `usage:
   kube build [binary ...]            build into the cache and print the folder; without names, what kube up needs
   kube build-node                    the same for what nodes run
   kube build-engines                 the same for what stacks are run with
+  kube build-stores                  the same for what stands for object stores in tests
   kube up [--dir folder] [--port n]  run until interrupted; prints the path of the admin's kubeconfig
 `
 
@@ -40,12 +41,14 @@ func run(ctx context.Context, args []string) error {
 			return show(kube.BuildNode(ctx, os.Stderr))
 		case "build-engines":
 			return show(kube.BuildEngines(ctx, os.Stderr))
+		case "build-stores":
+			return show(kube.BuildStores(ctx, os.Stderr))
 		case "up":
 			return up(ctx, args[1:])
 		}
 	}
 	fmt.Fprint(os.Stderr, usage)
-	return errors.New("build, build-node, build-engines or up?")
+	return errors.New("build, build-node, build-engines, build-stores or up?")
 }
 
 // show prints the folder that a build made.

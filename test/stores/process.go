@@ -1,0 +1,84 @@
+package stores
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/broletto/broletto/test/cluster"
+)
+
+// process is a server to be started.
+type process struct {
+	path, dir string
+	args, env []string
+	serves    func() error // nil: it does
+	uid, gid  int          // 0: those of the test
+}
+
+func run(t *testing.T, p process) {
+	t.Helper()
+	cmd := exec.Command(p.path, p.args...)
+	var said bytes.Buffer
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = p.dir, p.env, &said, &said, attributes(p.uid, p.gid)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(ended)
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGINT)
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second):
+			_ = cmd.Process.Kill()
+			<-ended
+		}
+	})
+	cluster.Eventually(t, time.Minute, filepath.Base(p.path)+" serves", func() error {
+		select {
+		case <-ended:
+			t.Fatalf("%s has ended: %s", p.path, &said)
+		default:
+		}
+		return p.serves()
+	})
+}
+
+func listens(addr string) error {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// Folder is a folder of credentials, as a mounted Secret is.
+func Folder(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func free(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String()
+}
