@@ -81,6 +81,7 @@ func operatorCommand() *cobra.Command {
 	flags.StringVar(&o.BrokerAddress, "broker-bind-address", ":9443", "address that serves runners of stacks over HTTPS; 0 for none")
 	flags.StringVar(&o.BrokerURL, "broker-url", manager.BrokerURL, "where runners of stacks find the broker")
 	flags.StringVar(&o.RunnerImage, "runner-image", manager.RunnerImage, "image of the pods that run stacks")
+	flags.StringSliceVar(&o.SourceRanges, "source-ranges", nil, "ranges of private addresses that sources of stacks may be fetched from, such as 10.20.0.0/16")
 	flags.StringVar(&o.PlatformGroup, "platform-group", guard.PlatformGroup, "group that may, in an emergency, write what only the operator writes")
 	flags.BoolVar(&verbose, "verbose", false, "log for people, in detail, instead of JSON for machines")
 	return command
