@@ -14,7 +14,7 @@ GO_BUILD := go build -trimpath -ldflags '-s -w'
 
 .PHONY: help
 help: ## Show this help
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ What it does
 .PHONY: demo
@@ -44,8 +44,12 @@ build: ## Build the binaries into bin/
 	@if [ -d operator/cmd/broletto-runner ]; then CGO_ENABLED=0 $(GO_BUILD) -o bin/broletto-runner ./operator/cmd/broletto-runner; fi
 
 .PHONY: image
-image: ## Make the image and its bill of materials in dist/ (ARGS="-arch amd64")
+image: ## Make the operator's image and its bill of materials in dist/ (ARGS="-arch amd64")
 	@GOTOOLCHAIN=$(IMAGE_GO) go run -C hack/image ./cmd/image $(ARGS)
+
+.PHONY: runner-image
+runner-image: ## The same for the runner of stacks, with its engines (ARGS="-add terraform=/usr/local/bin/terraform")
+	@GOTOOLCHAIN=$(IMAGE_GO) go run -C hack/image ./cmd/image -program broletto-runner $(ARGS)
 
 ##@ How it is proven
 .PHONY: test
@@ -55,7 +59,7 @@ test: ## Run all tests against a real control plane
 .PHONY: e2e
 e2e: ## Install the chart on a cluster with two nodes and try what it promises (Linux, root; ARGS="-run TestTraffic")
 	@hack/packages || [ -z "$${CI:-}" ]
-	@go test -C test/node -v -p 1 -count=1 -timeout 75m $(ARGS) ./...
+	@go test -C test/node -v -p 1 -parallel 6 -count=1 -timeout 75m $(ARGS) ./...
 
 .PHONY: torture
 torture: ## Make holes on purpose and see a test fail for each (ARGS="-only hosts")

@@ -36,6 +36,7 @@ type Image struct {
 	User       string            // such as NonRoot; empty: root
 	Labels     map[string]string // of the image, and its annotations
 	Created    time.Time         // of the image and of its files; zero: 1970
+	Stored     bool              // the layer is packed and not made smaller: quick, for nodes on this machine
 }
 
 // index is the image as registries know it: one manifest for each architecture.
@@ -62,8 +63,11 @@ func (i Image) manifest(arch string) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := tarball.LayerFromOpener(open, tarball.WithCompressedCaching, tarball.WithCompressionLevel(gzip.DefaultCompression),
-		tarball.WithMediaType(types.OCILayer))
+	packing := []tarball.LayerOption{tarball.WithMediaType(types.OCILayer), tarball.WithCompressionLevel(gzip.NoCompression)}
+	if !i.Stored {
+		packing = append(packing, tarball.WithCompressionLevel(gzip.DefaultCompression), tarball.WithCompressedCaching)
+	}
+	l, err := tarball.LayerFromOpener(open, packing...)
 	if err != nil {
 		return nil, err
 	}

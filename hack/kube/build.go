@@ -78,17 +78,18 @@ type builder struct {
 	root      string // each set of modules has a folder of its own in it
 	modules   []module
 	progress  *progress
+	machine   machine
 	heartbeat time.Duration
 	ready     func(m module, p program) error // unless nil, called for each program as soon as it is there
 }
 
 func newBuilder(root string, modules []module, p *progress) builder {
-	return builder{root: root, modules: modules, progress: p, heartbeat: 15 * time.Second}
+	return builder{root: root, modules: modules, progress: p, machine: this, heartbeat: 15 * time.Second}
 }
 
 // dir is the folder of the binaries.
 func (b builder) dir() string {
-	return filepath.Join(b.root, key(b.modules))
+	return filepath.Join(b.root, key(b.modules, b.machine))
 }
 
 // all builds what is missing of names.
@@ -135,7 +136,7 @@ func (b builder) check(ctx context.Context, missing []string, space uint64) erro
 			WayOut: "install Go from https://go.dev/dl, or set " + assetsVariable + " to a folder with the binaries"}
 	}
 	cmd := exec.CommandContext(ctx, "go", "env", "GOCACHE")
-	cmd.Dir, cmd.Env = b.dir(), buildEnvironment(b.dir(), module{})
+	cmd.Dir, cmd.Env = b.dir(), b.environment(b.dir(), module{})
 	out, err := cmd.Output()
 	if err != nil {
 		return fmt.Errorf("go env GOCACHE: %w", err)
@@ -191,7 +192,7 @@ func (b builder) compile(ctx context.Context, m module, p program, work string) 
 	}
 	var output bytes.Buffer
 	cmd := exec.CommandContext(ctx, "go", append(m.arguments(), "-o", binary, p.pkg)...)
-	cmd.Dir, cmd.Env = work, buildEnvironment(work, m)
+	cmd.Dir, cmd.Env = work, b.environment(work, m)
 	cmd.Stdout, cmd.Stderr = &output, &output
 	// An interrupted go build removes its temporary files, a killed one leaves gigabytes.
 	cmd.Cancel = func() error { return signalGroup(cmd.Process, syscall.SIGINT) }
@@ -238,15 +239,20 @@ func minutes(d time.Duration) string {
 	}
 }
 
-// buildEnvironment is ours, but for what would build something else than the key says. Without cgo no C compiler is needed,
+// machine is what programs are built for, in the go command's words.
+type machine struct{ system, arch string }
+
+var this = machine{runtime.GOOS, runtime.GOARCH}
+
+// environment is ours, but for what would build something else than the key says. Without cgo no C compiler is needed,
 // and the binaries are static.
-func buildEnvironment(work string, m module) []string {
+func (b builder) environment(work string, m module) []string {
 	cgo := "0"
 	if m.cgo {
 		cgo = "1"
 	}
-	return append(os.Environ(), "PWD="+work, "GO111MODULE=on", "GOWORK=off", "GOFLAGS=-mod=readonly",
-		"CGO_ENABLED="+cgo, "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH)
+	return append(os.Environ(), "PWD="+work, "GO111MODULE=on", "GOWORK=off", "GOFLAGS=-mod=readonly -buildvcs=false",
+		"GOAMD64=v1", "GOARM64=v8.0", "GOEXPERIMENT=", "GOFIPS140=off", "CGO_ENABLED="+cgo, "GOOS="+b.machine.system, "GOARCH="+b.machine.arch)
 }
 
 // buildError makes what the go command printed into an error that says what to do.

@@ -224,8 +224,8 @@ func TestWarmCacheNeedsNothing(t *testing.T) {
 }
 
 func TestKeyNamesWhatShapesTheBinaries(t *testing.T) {
-	base := key(modules)
-	if again := key(modules); again != base {
+	base := key(modules, this)
+	if again := key(modules, this); again != base {
 		t.Errorf("two keys of one thing: %s, %s", base, again)
 	}
 	changes := map[string]func(m *module){
@@ -239,7 +239,7 @@ func TestKeyNamesWhatShapesTheBinaries(t *testing.T) {
 	for name, change := range changes {
 		changed := append([]module(nil), modules...)
 		change(&changed[0])
-		if key(changed) == base {
+		if key(changed, this) == base {
 			t.Errorf("another %s has the same key", name)
 		}
 	}

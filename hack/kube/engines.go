@@ -73,11 +73,32 @@ var mirrorHosts = []string{"registry.opentofu.org", "registry.terraform.io"}
 // for tofu and terraform. An installed terraform is linked to: its licence keeps us from building or shipping it. Each program is in the folder as soon as it is built. Our provider is built from a checkout: the one this
 // package was compiled in, else the one around the working directory.
 func BuildEngines(ctx context.Context, progress io.Writer) (dir string, err error) {
-	root, err := cacheRoot()
+	source, err := inclusterSource()
 	if err != nil {
 		return "", err
 	}
-	source, err := inclusterSource()
+	if dir, err = buildEngines(ctx, progress, source, this); err != nil {
+		return "", err
+	}
+	return dir, linkInstalled(dir, "terraform")
+}
+
+// BuildEnginesForImage is BuildEngines for Linux on machines of an architecture, such as arm64, with our provider as it is in a checkout.
+// It also returns the paths of all programs in the folder. What else is there, such as a link to an installed terraform, is this machine's.
+func BuildEnginesForImage(ctx context.Context, progress io.Writer, checkout, arch string) (dir string, programs []string, err error) {
+	to := machine{"linux", arch}
+	dir, err = buildEngines(ctx, progress, filepath.Join(checkout, filepath.FromSlash(inclusterFolder)), to)
+	for _, m := range engineModules {
+		for _, p := range m.programs {
+			programs = append(programs, places(m, p, to)...)
+		}
+	}
+	return dir, append(programs, incluster), err
+}
+
+// buildEngines puts the engines for a machine into one folder, with our provider out of the folder source.
+func buildEngines(ctx context.Context, progress io.Writer, source string, to machine) (dir string, err error) {
+	root, err := cacheRoot()
 	if err != nil {
 		return "", err
 	}
@@ -85,11 +106,7 @@ func BuildEngines(ctx context.Context, progress io.Writer) (dir string, err erro
 	if err != nil {
 		return "", err
 	}
-	dir, err = assemble(ctx, filepath.Join(root, "engines"), newProgress(progress), engineModules, []module{own})
-	if err != nil {
-		return "", err
-	}
-	return dir, linkInstalled(dir, "terraform")
+	return assemble(ctx, filepath.Join(root, "engines"), to, newProgress(progress), engineModules, []module{own})
 }
 
 // BuildStores is Build for what stands for object stores: versitygw, in a folder of its own.
@@ -130,17 +147,18 @@ func linkInstalled(dir, name string) error {
 // assemble builds sets of modules, each in a folder of its own below parts, and puts all programs together in one folder of hard
 // links. So a change of our provider, which is frequent, builds no engine anew, and each state of it keeps its own folder.
 // Symbolic links would not do: pulumi looks for plugins where its file really is.
-func assemble(ctx context.Context, root string, p *progress, sets ...[]module) (string, error) {
+func assemble(ctx context.Context, root string, to machine, p *progress, sets ...[]module) (string, error) {
 	var keys []string
 	for _, modules := range sets {
-		keys = append(keys, key(modules))
+		keys = append(keys, key(modules, to))
 	}
 	sum := sha256.Sum256([]byte(strings.Join(keys, " ")))
 	dir := filepath.Join(root, hex.EncodeToString(sum[:6]))
 	for _, modules := range sets {
 		b := newBuilder(filepath.Join(root, "parts"), modules, p)
+		b.machine = to
 		b.ready = func(m module, p program) error {
-			for _, place := range places(m, p) {
+			for _, place := range places(m, p, to) {
 				if err := hardLink(filepath.Join(b.dir(), p.name), dir, place); err != nil {
 					return err
 				}
@@ -161,7 +179,7 @@ func assemble(ctx context.Context, root string, p *progress, sets ...[]module) (
 }
 
 // places are the paths of a program in the folder of all. A provider's are those of an unpacked filesystem mirror.
-func places(m module, p program) []string {
+func places(m module, p program, to machine) []string {
 	kind, provider := strings.CutPrefix(p.name, "terraform-provider-")
 	if !provider {
 		return []string{p.name}
@@ -170,7 +188,7 @@ func places(m module, p program) []string {
 	var paths []string
 	for _, host := range mirrorHosts {
 		paths = append(paths, filepath.Join("providers", host, namespace, kind, strings.TrimPrefix(m.version(), "v"),
-			runtime.GOOS+"_"+runtime.GOARCH, p.name+"_"+m.version()))
+			to.system+"_"+to.arch, p.name+"_"+m.version()))
 	}
 	return paths
 }

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"bytes"
+	"debug/buildinfo"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,7 +35,7 @@ func TestEnginesAreInOneFolder(t *testing.T) {
 	wrapGo(t, "echo built >> "+count+"\nexec $go \"$@\"")
 	mine := func(text string) (dir, says string) {
 		write(t, filepath.Join(own, "main.go"), strings.ReplaceAll(tinyProgram, "whole", text), 0o644)
-		dir, err := assemble(t.Context(), root, newProgress(nil), tinySets(t, source, own)...)
+		dir, err := assemble(t.Context(), root, this, newProgress(nil), tinySets(t, source, own)...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -85,7 +86,7 @@ func TestFirstEngineNeedsNotWaitForAll(t *testing.T) {
 	write(t, filepath.Join(source, "go.mod"), "module example.com/acme/terraform-provider-tiny\n\ngo 1.26\n", 0o644)
 	write(t, filepath.Join(own, "go.mod"), "module example.com/own\n\ngo 1.26\n", 0o644)
 	write(t, filepath.Join(own, "main.go"), "package main\n\nfunc main() { nonsense() }\n", 0o644)
-	_, err := assemble(t.Context(), root, newProgress(nil), tinySets(t, source, own)...)
+	_, err := assemble(t.Context(), root, this, newProgress(nil), tinySets(t, source, own)...)
 	wantError(t, err, nil, "go build of mine", "undefined: nonsense")
 	if found, _ := filepath.Glob(filepath.Join(root, "*", "tofu")); len(found) != 1 {
 		t.Errorf("tofu is in %v, want one folder beside parts", found)
@@ -143,5 +144,43 @@ func TestLinkOfInstalledOnlyComes(t *testing.T) {
 	}
 	if _, err := os.Lstat(link); err == nil {
 		t.Error("a link that leads nowhere stays")
+	}
+}
+
+// TestEnginesForAnotherMachine cross-compiles: an image for arm64 is made where nothing runs it.
+func TestEnginesForAnotherMachine(t *testing.T) {
+	root, source, own := t.TempDir(), tinySource(t, tinyProgram), t.TempDir()
+	write(t, filepath.Join(source, "go.mod"), "module example.com/acme/terraform-provider-tiny\n\ngo 1.26\n", 0o644)
+	write(t, filepath.Join(own, "go.mod"), "module example.com/own\n\ngo 1.26\n", 0o644)
+	write(t, filepath.Join(own, "main.go"), tinyProgram, 0o644)
+	for _, args := range [][]string{{"init", "-q"}, {"add", "."}, {"-c", "user.name=t", "-c", "user.email=t@broletto.test", "commit", "-qm", "own"}} {
+		if out, err := exec.Command("git", append([]string{"-C", own}, args...)...).CombinedOutput(); err != nil {
+			t.Fatalf("git: %v: %s", err, out)
+		}
+	}
+	folders := map[string]bool{}
+	for _, arch := range []string{"amd64", "arm64"} {
+		dir, err := assemble(t.Context(), root, machine{"linux", arch}, newProgress(nil), tinySets(t, source, own)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		folders[dir] = true
+		for _, place := range []string{"tofu", "mine", "providers/registry.opentofu.org/acme/tiny/1.36.3/linux_" + arch + "/terraform-provider-tiny_v1.36.3"} {
+			info, err := buildinfo.ReadFile(filepath.Join(dir, place))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range info.Settings {
+				if s.Key == "GOARCH" && s.Value != arch || s.Key == "GOOS" && s.Value != "linux" {
+					t.Errorf("%s for %s is built with %s=%s", place, arch, s.Key, s.Value)
+				}
+				if strings.HasPrefix(s.Key, "vcs") {
+					t.Errorf("%s holds %s=%s: another commit with the same source is another program", place, s.Key, s.Value)
+				}
+			}
+		}
+	}
+	if len(folders) != 2 {
+		t.Errorf("two machines share %v", folders)
 	}
 }

@@ -190,9 +190,9 @@ func find(modules []module, name string) (module, program, error) {
 
 // key names a folder after everything that shapes the binaries in it. It takes our own Go version for that of the
 // go command, so that a warm cache needs no go command at all.
-func key(modules []module) string {
+func key(modules []module, to machine) string {
 	var b bytes.Buffer
-	fmt.Fprintln(&b, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	fmt.Fprintln(&b, runtime.Version(), to.system, to.arch)
 	for _, m := range modules {
 		fmt.Fprintln(&b, m.arguments(), "cgo", m.cgo)
 		for _, p := range m.programs {

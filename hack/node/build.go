@@ -45,9 +45,10 @@ func build(ctx context.Context, o Options, p *progress) (b built, err error) {
 	}
 	p.say("building our own programs")
 	programs := map[string]image.Program{
-		"broletto": {Dir: o.Source, Package: "./operator/cmd/broletto"},
-		"coredns":  {Dir: filepath.Join(o.Source, "hack", "node", "coredns"), Package: "."},
-		"pause":    {Dir: filepath.Join(o.Source, "hack", "image"), Package: "./cmd/pause"},
+		"broletto":        {Dir: o.Source, Package: "./operator/cmd/broletto"},
+		"broletto-runner": {Dir: o.Source, Package: "./operator/cmd/broletto-runner"},
+		"coredns":         {Dir: filepath.Join(o.Source, "hack", "node", "coredns"), Package: "."},
+		"pause":           {Dir: filepath.Join(o.Source, "hack", "image"), Package: "./cmd/pause"},
 	}
 	for _, name := range sortedKeys(programs) {
 		if err := programs[name].Build(ctx, filepath.Join(bin, name)); err != nil {
@@ -61,7 +62,7 @@ func build(ctx context.Context, o Options, p *progress) (b built, err error) {
 		return b, err
 	}
 	b.images = filepath.Join(o.Dir, "images.tar")
-	images, err := images(o.Source, bin)
+	images, err := images(ctx, o, bin)
 	if err != nil {
 		return b, err
 	}
@@ -70,8 +71,8 @@ func build(ctx context.Context, o Options, p *progress) (b built, err error) {
 }
 
 // images are those that every box has.
-func images(source, bin string) ([]image.Image, error) {
-	version, err := release.Version(source)
+func images(ctx context.Context, o Options, bin string) ([]image.Image, error) {
+	version, err := release.Version(o.Source)
 	if err != nil {
 		return nil, err
 	}
@@ -89,12 +90,31 @@ func images(source, bin string) ([]image.Image, error) {
 			Files: map[string][]image.File{runtime.GOARCH: {{Path: "/" + program, From: filepath.Join(bin, program), Mode: 0o755}}},
 		}
 	}
+	runner := one(image.NonRoot, release.Runner, "ghcr.io/broletto/"+release.Runner+":"+version)
+	beside, err := release.Beside(ctx, o.Progress, o.Source, runtime.GOARCH, bin, installed("terraform"))
+	if err != nil {
+		return nil, err
+	}
+	runner.Files[runtime.GOARCH] = append(runner.Files[runtime.GOARCH], beside...)
+	runner.Stored = true // hundreds of megabytes that travel no farther than this disk
 	return []image.Image{
-		one(image.NonRoot, "broletto", "ghcr.io/broletto/broletto:"+version, probeImage),
+		one(image.NonRoot, release.Operator, "ghcr.io/broletto/"+release.Operator+":"+version, probeImage),
+		runner,
 		one("", "pause", pauseImage),
 		one("", "coredns", corednsImage),
 		{Names: []string{busyboxImage}, Files: map[string][]image.File{runtime.GOARCH: tools}, Env: []string{"PATH=/bin"}},
 	}, nil
+}
+
+// installed are programs of this machine that a stack may use beside what we build, by name: those that are there.
+func installed(names ...string) map[string]string {
+	found := map[string]string{}
+	for _, name := range names {
+		if path, err := exec.LookPath(name); err == nil {
+			found[name] = path
+		}
+	}
+	return found
 }
 
 // copySelf leaves our own program where the box finds it, also when it was built for one run only.

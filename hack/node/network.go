@@ -24,8 +24,9 @@ const (
 )
 
 // worldRoutes are the ranges outside the cluster that have somebody in them: one that a tenant may be allowed to reach, one that it is
-// not, and the address at which clouds tell their machines secrets.
+// not, one of private addresses, and the address at which clouds tell their machines secrets.
 var worldRoutes = map[string]string{
+	"10.20.0.10":      "10.20.0.0/24",
 	"203.0.113.10":    "203.0.113.0/24",
 	"198.51.100.10":   "198.51.100.0/24",
 	"169.254.169.254": "169.254.169.254/32",

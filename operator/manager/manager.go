@@ -90,6 +90,8 @@ type Options struct {
 	StateStore string
 	// StateStoreCredentials is the folder of its credentials, read again whenever they are used.
 	StateStoreCredentials string
+	// SourceRanges are ranges of private addresses that sources of stacks may be fetched from, such as 10.20.0.0/16.
+	SourceRanges []string
 	// Stacks says how stacks are run; nil: New makes it where there is a BrokerAddress.
 	Stacks *Stacks
 	// Now is the clock; nil: the machine's.

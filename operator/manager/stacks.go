@@ -3,6 +3,8 @@ package manager
 import (
 	"cmp"
 	"errors"
+	"fmt"
+	"net/netip"
 
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -37,16 +39,32 @@ const brokerPort = 9443
 // forbidden are types of resource and data source that run programs of their own or touch the runner's own disk.
 var forbidden = []string{"external", "local_*"}
 
+// prefixes are ranges of addresses as numbers.
+func prefixes(ranges []string) (all []netip.Prefix, err error) {
+	for _, text := range ranges {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("the range %q of --source-ranges cannot be read: %w; write it as 10.20.0.0/16", text, err)
+		}
+		all = append(all, p.Masked())
+	}
+	return all, nil
+}
+
 // stacks sets up what runs stacks.
 func stacks(mgr ctrl.Manager, c client.Client, recorder events.EventRecorder, o Options) error {
 	if o.Stacks == nil {
 		return nil
 	}
+	ranges, err := prefixes(o.SourceRanges)
+	if err != nil {
+		return err
+	}
 	r := &stack.Reconciler{
 		Client: c, Live: mgr.GetAPIReader(), Vault: o.Stacks.Vault, Events: recorder, Now: o.Now,
 		Namespace: o.Namespace, Image: o.Stacks.RunnerImage,
 		BrokerURL: o.Stacks.BrokerURL, BrokerCA: o.Stacks.BrokerCA, BrokerPort: cmp.Or(o.Stacks.BrokerPort, brokerPort),
-		Forbidden: forbidden,
+		Rules: stack.Rules{Forbidden: forbidden, SourceRanges: ranges},
 	}
 	return errors.Join(
 		r.SetupWithManager(mgr),

@@ -2,6 +2,7 @@ package run
 
 import (
 	"encoding/json"
+	"net/netip"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -81,6 +82,8 @@ type Source struct {
 	v1alpha1.StackSource `json:",inline"`
 	// Credentials are the keys of the Secret that the source names.
 	Credentials map[string][]byte `json:"credentials,omitempty"`
+	// Ranges are those of private addresses that the platform lets sources be at; all other private ones are refused.
+	Ranges []netip.Prefix `json:"ranges,omitempty"`
 }
 
 // Beat is the answer to a sign of life.

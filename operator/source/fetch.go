@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,9 +27,9 @@ type Options struct {
 	Wire int64
 	// Time is how long it may take. Default: 5 minutes.
 	Time time.Duration
-	// AllowPrivate lets loopback, private and link-local addresses be dialled, which a source otherwise is refused: there stand metadata
-	// services, and what trusts its network.
-	AllowPrivate bool
+	// Ranges are those of private addresses that may be dialled, loopback too. Default: none, for there stands what trusts its network. Link-local
+	// addresses and metadata services are refused whatever is said here.
+	Ranges []netip.Prefix
 }
 
 const (

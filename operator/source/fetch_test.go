@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,7 +31,14 @@ import (
 	"github.com/broletto/broletto/operator/source"
 )
 
-var here = source.Options{AllowPrivate: true}
+var here = source.Options{Ranges: ranges("127.0.0.0/8", "::1/128")}
+
+func ranges(texts ...string) (all []netip.Prefix) {
+	for _, text := range texts {
+		all = append(all, netip.MustParsePrefix(text))
+	}
+	return all
+}
 
 func read(t testing.TB, dir string) map[string]string {
 	t.Helper()
@@ -249,26 +257,30 @@ func TestFetchGitRefuses(t *testing.T) {
 		turn   v1alpha1.FailureClass
 		want   string
 	}{
-		"no such branch":         {gitSource(url, "nope", "", known), here, author, `no branch or tag "nope"`},
-		"no such commit":         {gitSource(url, strings.Repeat("1", 40), "", known), here, author, "correct git.revision"},
-		"no such folder":         {gitSource(url, "main", "nope", known), here, author, `no folder "nope"`},
-		"no such repository":     {gitSource(url+"x", "main", "", known), here, author, "correct git.url"},
-		"a link":                 {gitSource(url, "hostile", "", known), here, author, "neither a file nor a folder"},
-		"a submodule":            {gitSource(url, "submodule", "", known), here, author, "neither a file nor a folder"},
-		"too much to read":       {gitSource(url, "main", "", known), small, author, "larger than a runner reads"},
-		"too much to write":      {gitSource(url, "main", "", known), tight, author, "too large"},
-		"a private address":      {gitSource(url, "main", "", known), source.Options{}, author, "no address that a source may be at"},
-		"a metadata service":     {gitSource("https://169.254.169.254/x", "main", "", nil), source.Options{}, author, "no address that a source may be at"},
-		"another server":         {gitSource(away, "main", "", map[string][]byte{"ca.crt": awayCA}), here, author, "where the code really is"},
-		"a certificate of none":  {gitSource(url, "main", "", nil), here, author, "put ca.crt"},
-		"no certificate":         {gitSource(url, "main", "", map[string][]byte{"ca.crt": []byte("x")}), here, author, "no certificate in PEM"},
-		"without TLS":            {gitSource(strings.Replace(url, "https", "http", 1), "main", "", known), here, author, "use https"},
-		"a file":                 {gitSource("file://"+r.dir, "main", "", known), here, author, "use https"},
-		"a server in trouble":    {gitSource(busyURL, "main", "", map[string][]byte{"ca.crt": busyCA}), here, later, "502"},
-		"no server":              {gitSource("https://127.0.0.1:1/x", "main", "", known), here, later, "refused"},
-		"not in time":            {gitSource(url, "main", "", known), short, later, "could not be had within"},
-		"ssh without a key":      {gitSource("ssh://git@127.0.0.1/x", "main", "", nil), here, author, "identity"},
-		"ssh with another's key": {gitSource("ssh://git@127.0.0.1/x", "main", "", map[string][]byte{"identity": []byte("x"), "known_hosts": []byte("x")}), here, author, "no private key"},
+		"no such branch":           {gitSource(url, "nope", "", known), here, author, `no branch or tag "nope"`},
+		"no such commit":           {gitSource(url, strings.Repeat("1", 40), "", known), here, author, "correct git.revision"},
+		"no such folder":           {gitSource(url, "main", "nope", known), here, author, `no folder "nope"`},
+		"no such repository":       {gitSource(url+"x", "main", "", known), here, author, "correct git.url"},
+		"a link":                   {gitSource(url, "hostile", "", known), here, author, "neither a file nor a folder"},
+		"a submodule":              {gitSource(url, "submodule", "", known), here, author, "neither a file nor a folder"},
+		"too much to read":         {gitSource(url, "main", "", known), small, author, "larger than a runner reads"},
+		"too much to write":        {gitSource(url, "main", "", known), tight, author, "too large"},
+		"a private address":        {gitSource(url, "main", "", known), source.Options{}, author, "no address that a source may be at"},
+		"a metadata service":       {gitSource("https://169.254.169.254/x", "main", "", nil), source.Options{}, author, "no address that a source may be at"},
+		"a private one elsewhere":  {gitSource(url, "main", "", known), source.Options{Ranges: ranges("10.0.0.0/8", "127.0.0.2/32")}, author, "--source-ranges"},
+		"link-local all the same":  {gitSource("https://169.254.169.254/x", "main", "", nil), source.Options{Ranges: ranges("0.0.0.0/0")}, author, "no address that a source may be at"},
+		"metadata all the same":    {gitSource("https://[fd00:ec2::254]/x", "main", "", nil), source.Options{Ranges: ranges("::/0")}, author, "no address that a source may be at"},
+		"metadata by another form": {gitSource("https://[::ffff:100.100.100.200]/x", "main", "", nil), source.Options{Ranges: ranges("::/0", "0.0.0.0/0")}, author, "no address that a source may be at"},
+		"another server":           {gitSource(away, "main", "", map[string][]byte{"ca.crt": awayCA}), here, author, "where the code really is"},
+		"a certificate of none":    {gitSource(url, "main", "", nil), here, author, "put ca.crt"},
+		"no certificate":           {gitSource(url, "main", "", map[string][]byte{"ca.crt": []byte("x")}), here, author, "no certificate in PEM"},
+		"without TLS":              {gitSource(strings.Replace(url, "https", "http", 1), "main", "", known), here, author, "use https"},
+		"a file":                   {gitSource("file://"+r.dir, "main", "", known), here, author, "use https"},
+		"a server in trouble":      {gitSource(busyURL, "main", "", map[string][]byte{"ca.crt": busyCA}), here, later, "502"},
+		"no server":                {gitSource("https://127.0.0.1:1/x", "main", "", known), here, later, "spec.network.egress"},
+		"not in time":              {gitSource(url, "main", "", known), short, later, "could not be had within"},
+		"ssh without a key":        {gitSource("ssh://git@127.0.0.1/x", "main", "", nil), here, author, "identity"},
+		"ssh with another's key":   {gitSource("ssh://git@127.0.0.1/x", "main", "", map[string][]byte{"identity": []byte("x"), "known_hosts": []byte("x")}), here, author, "no private key"},
 	} {
 		t.Run(name, func(t *testing.T) { refused(t, row.source, row.o, row.turn, row.want) })
 	}

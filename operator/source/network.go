@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -29,28 +30,38 @@ var elsewhere = []netip.Prefix{
 	netip.MustParsePrefix("::/96"),
 }
 
-// forbidden tells whether no source may be at an address.
-func forbidden(a netip.Addr) bool {
-	a = a.Unmap().WithZone("")
-	if !a.IsValid() || !a.IsGlobalUnicast() || a.IsPrivate() { // loopback, link-local and multicast are not global
-		return true
-	}
-	for _, p := range elsewhere {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
+// metadata are addresses at which clouds tell machines their secrets, beside those that are link-local. No range lets a source be there.
+var metadata = []netip.Prefix{
+	netip.MustParsePrefix("100.100.100.200/32"),
+	netip.MustParsePrefix("168.63.129.16/32"),
+	netip.MustParsePrefix("192.0.0.192/32"),
+	netip.MustParsePrefix("fd00:ec2::/32"),
+	netip.MustParsePrefix("fd20:ce::254/128"),
 }
+
+// forbidden tells whether no source may be at an address: at one that leads to no server of the internet's, outside of the platform's ranges.
+func (o Options) forbidden(a netip.Addr) bool {
+	a = a.Unmap().WithZone("")
+	switch {
+	case !a.IsValid(), a.IsUnspecified(), a.IsMulticast(), a.IsLinkLocalUnicast(), within(metadata, a):
+		return true
+	case within(o.Ranges, a):
+		return false
+	}
+	return !a.IsGlobalUnicast() || a.IsPrivate() || within(elsewhere, a) // loopback is not global
+}
+
+func within(ranges []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+const reserved = "it is loopback, private, link-local or reserved; use a server with a public address, or ask the platform to name the server's range in --source-ranges"
 
 // control looks at the address that is dialled, after its name was resolved: what a name is resolved to at another time does not count.
 func (o Options) control(_, address string, _ syscall.RawConn) error {
-	if o.AllowPrivate {
-		return nil
-	}
 	at, err := netip.ParseAddrPort(address)
-	if err != nil || forbidden(at.Addr()) {
-		return authors("%s is no address that a source may be at: it is loopback, private, link-local or reserved; use a server with a public address", address)
+	if err != nil || o.forbidden(at.Addr()) {
+		return authors("%s is no address that a source may be at: "+reserved, address)
 	}
 	return nil
 }
@@ -133,6 +144,10 @@ func network(what string, err error) error {
 	case errors.As(err, &verification):
 		return authors("%s: its certificate is not one that is trusted here (%w); put ca.crt into the source's Secret", what, verification.Err)
 	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return passing("%s: %w (is its server up, and does the workspace's spec.network.egress open the way to it?)", what, err)
+	}
 	return passing("%s: %w", what, err)
 }
 
@@ -143,9 +158,9 @@ func (o Options) vetted(ctx context.Context, host string) (string, error) {
 		return "", network("finding the source's server", err)
 	}
 	for _, a := range addrs {
-		if o.AllowPrivate || !forbidden(a) {
+		if !o.forbidden(a) {
 			return a.Unmap().String(), nil
 		}
 	}
-	return "", authors("%s has no address that a source may be at: all are loopback, private, link-local or reserved; use a server with a public address", host)
+	return "", authors("%s has no address that a source may be at: "+reserved, host)
 }

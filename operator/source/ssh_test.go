@@ -115,7 +115,7 @@ func TestFetchGitOverSSH(t *testing.T) {
 	empty := map[string][]byte{"identity": userPEM, "known_hosts": []byte("# nobody\n")}
 	refused(t, gitSource(url, "main", "", empty), here, author, "does not know the server's key")
 	off := here
-	off.AllowPrivate = false
+	off.Ranges = nil
 	refused(t, gitSource(url, "main", "", good), off, author, "no address that a source may be at")
 	refused(t, gitSource(strings.Replace(url, "127.0.0.1", "localhost", 1), "main", "", good), off, author, "no address that a source may be at")
 }

@@ -79,7 +79,7 @@ func (r *Reconciler) begin(ctx context.Context, s *v1alpha1.Stack, one *v1alpha1
 			return explained(err, s)
 		}
 	}
-	if err := r.Vault.PutOrder(ctx, of(s), one.UID, Order(s, one, plan, m, r.Forbidden)); err != nil {
+	if err := r.Vault.PutOrder(ctx, of(s), one.UID, Order(s, one, plan, m, r.Rules)); err != nil {
 		return fmt.Errorf("keeping the order of run %s: %w", one.Name, err)
 	}
 	job, err := r.job(ctx, s, one, c)

@@ -168,11 +168,11 @@ func token(audience, file string) *corev1ac.VolumeProjectionApplyConfiguration {
 }
 
 // Order is what a run has to do. The material of Look and Destroy is what was applied last.
-func Order(s *v1alpha1.Stack, r, plan *v1alpha1.StackRun, m material, forbidden []string) run.Order {
+func Order(s *v1alpha1.Stack, r, plan *v1alpha1.StackRun, m material, rules Rules) run.Order {
 	o := run.Order{
 		Run: r.Name, Stack: s.Namespace + "/" + s.Name, Namespace: r.TargetNamespace(),
 		Operation: r.Spec.Operation, Engine: r.Spec.Engine,
-		Inputs: m.inputs, Secret: m.secret, Approved: r.Spec.Plan, Forbidden: forbidden,
+		Inputs: m.inputs, Secret: m.secret, Approved: r.Spec.Plan, Forbidden: rules.Forbidden,
 	}
 	for _, address := range s.Spec.Protected {
 		o.Protected = append(o.Protected, string(address))
@@ -185,7 +185,7 @@ func Order(s *v1alpha1.Stack, r, plan *v1alpha1.StackRun, m material, forbidden 
 		o.PlanRun = plan.UID
 	}
 	if r.Spec.Operation == v1alpha1.OperationPlan || r.Spec.Operation == v1alpha1.OperationConverge {
-		o.Source = &run.Source{StackSource: *s.Spec.Source.DeepCopy(), Credentials: m.credentials}
+		o.Source = &run.Source{StackSource: *s.Spec.Source.DeepCopy(), Credentials: m.credentials, Ranges: rules.SourceRanges}
 		if revision := r.Annotations[annotationRevision]; revision != "" && o.Source.Git != nil {
 			o.Source.Git.Revision = revision
 		}

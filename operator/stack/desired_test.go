@@ -28,6 +28,7 @@ type golden struct {
 	Secret      []string
 	Credentials map[string]string
 	Context     Context
+	Rules       Rules
 }
 
 func (g golden) material() material {
@@ -97,7 +98,7 @@ func manifests(t *testing.T, g golden) string {
 		}
 		out = append(out, string(text))
 	}
-	order, err := yaml.Marshal(Order(g.Stack, g.Run, g.Plan, g.material(), []string{"external"}))
+	order, err := yaml.Marshal(Order(g.Stack, g.Run, g.Plan, g.material(), g.Rules))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -29,6 +30,14 @@ const (
 	keptJobs = 2
 )
 
+// Rules are what a platform lets stacks do.
+type Rules struct {
+	// Forbidden are types of resource and data source that no stack may hold.
+	Forbidden []string
+	// SourceRanges are those of private addresses that sources may be at.
+	SourceRanges []netip.Prefix
+}
+
 // Reconciler plans, applies, looks after and destroys stacks. Client reads from the cache and sees its own writes; Live reads from the
 // API server.
 type Reconciler struct {
@@ -44,8 +53,7 @@ type Reconciler struct {
 	BrokerURL  string
 	BrokerCA   []byte
 	BrokerPort int32
-	// Forbidden are types of resource and data source that no stack may hold.
-	Forbidden []string
+	Rules
 }
 
 // now is the time in seconds, as statuses have it.

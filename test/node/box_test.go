@@ -189,7 +189,7 @@ func (b *box) install(ctx context.Context) error {
 	if err := c.Create(ctx, namespace); client.IgnoreAlreadyExists(err) != nil {
 		return err
 	}
-	if err := b.upgrade(ctx, repository+"/charts/broletto"); err != nil {
+	if err := b.upgrade(ctx, repository+"/charts/broletto", "--set=runner.sourceRanges={10.20.0.0/16}"); err != nil {
 		return fmt.Errorf("%w\n%s", err, pods.Explain(ctx, c, system))
 	}
 	return judged(ctx, c)

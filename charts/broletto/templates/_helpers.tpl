@@ -26,8 +26,10 @@ labels:
 {{ .Values.serviceAccount.name | default "broletto-operator" }}
 {{- end }}
 
+{{/* An image in full: (list . values-of-the-image) */}}
 {{- define "broletto.image" -}}
-{{- with .Values.image -}}
-{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
+{{- $root := index . 0 -}}
+{{- with index . 1 -}}
+{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $root.Chart.AppVersion }}{{ end }}
 {{- end -}}
 {{- end }}

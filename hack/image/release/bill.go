@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/url"
 	"os"
+	"path"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -17,10 +18,10 @@ import (
 
 // Binary is a program as the linker left it.
 type Binary struct {
-	Size   int
-	SHA256 string
-	Go     string // such as go1.26.8
-	Info   *debug.BuildInfo
+	Arch, Path string // of the image, and in it
+	Size       int
+	SHA256     string
+	Info       *debug.BuildInfo // nil: it was not made by Go
 }
 
 func readBinary(path string) (Binary, error) {
@@ -30,10 +31,10 @@ func readBinary(path string) (Binary, error) {
 	}
 	info, err := buildinfo.ReadFile(path)
 	if err != nil {
-		return Binary{}, err
+		info = nil
 	}
 	sum := sha256.Sum256(content)
-	return Binary{Size: len(content), SHA256: hex.EncodeToString(sum[:]), Go: info.GoVersion, Info: info}, nil
+	return Binary{Size: len(content), SHA256: hex.EncodeToString(sum[:]), Info: info}, nil
 }
 
 // writeBill writes the bill of materials, in the format of CycloneDX: the image, its binaries, and the modules that the linker says
@@ -45,17 +46,26 @@ func writeBill(p program, repository, stamp string, made Made) error {
 		BOMRef: made.Digest, Type: cdx.ComponentTypeContainer, Name: repository, Version: stamp, Description: p.description,
 		PackageURL: "pkg:oci/" + p.name + "@" + url.QueryEscape(made.Digest) + "?repository_url=" + repository,
 		Hashes:     &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: strings.TrimPrefix(made.Digest, "sha256:")}},
-		Licenses:   &cdx.Licenses{{License: &cdx.License{ID: "Apache-2.0"}}},
 	}}
+	if len(made.Added) == 0 { // of what was added we know no licence
+		bom.Metadata.Component.Licenses = &cdx.Licenses{{Expression: p.licenses}}
+	}
 	modules, programs := map[string]cdx.Component{}, []string{}
 	all, depends := []cdx.Component{}, []cdx.Dependency{{Ref: made.Digest, Dependencies: &programs}}
-	for _, arch := range slices.Sorted(maps.Keys(made.Binaries)) {
-		binary, ref := made.Binaries[arch], "linux/"+arch+"/"+p.name
+	for _, binary := range made.Binaries {
+		ref := "linux/" + binary.Arch + binary.Path
 		programs = append(programs, ref)
-		all = append(all, cdx.Component{
-			BOMRef: ref, Type: cdx.ComponentTypeApplication, Name: binary.Info.Path, Version: stamp, PackageURL: packageURL(binary.Info.Main.Path, stamp),
+		component := cdx.Component{
+			BOMRef: ref, Type: cdx.ComponentTypeApplication, Name: path.Base(binary.Path),
 			Hashes: &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: binary.SHA256}},
-		})
+		}
+		if binary.Info == nil {
+			all = append(all, component)
+			continue
+		}
+		module, version := programOf(binary.Info, stamp)
+		component.Name, component.Version, component.PackageURL = binary.Info.Path, version, packageURL(module, version)
+		all = append(all, component)
 		inside := components(binary.Info, stamp)
 		refs := slices.Sorted(maps.Keys(inside))
 		depends = append(depends, cdx.Dependency{Ref: ref, Dependencies: &refs})
@@ -67,6 +77,25 @@ func writeBill(p program, repository, stamp string, made Made) error {
 	bom.Components, bom.Dependencies = &all, &depends
 	return writeJSON(made.Bill, bom)
 }
+
+// programOf is the module that a binary is the program of, and its version. An engine is built in a module that requires its own.
+func programOf(info *debug.BuildInfo, stamp string) (module, version string) {
+	if below(info.Path, info.Main.Path) {
+		if below(info.Main.Path, strings.TrimPrefix(source, "https://")) {
+			return info.Main.Path, stamp
+		}
+		return info.Main.Path, info.Main.Version
+	}
+	for _, m := range info.Deps {
+		if below(info.Path, m.Path) && len(m.Path) > len(module) {
+			module, version = m.Path, m.Version
+		}
+	}
+	return module, version
+}
+
+// below tells whether a package is of a module, as far as its path says.
+func below(pkg, module string) bool { return pkg == module || strings.HasPrefix(pkg, module+"/") }
 
 // components are the modules of a binary, and the standard library, by their reference.
 func components(info *debug.BuildInfo, stamp string) map[string]cdx.Component {

@@ -1,28 +1,39 @@
 // Package release makes the images of Broletto out of a checkout, each with its bill of materials beside it. The same commit and the same
 // Go give the same bytes, in whatever folder, clone or year.
 //
-// An image holds one file, the program: what it needs of a distribution is inside it (time zones) or comes from the cluster (the
-// certificate of the API server, the one server it calls). There is no shell, no user database, and nothing to update but the program.
+// The operator's image holds one file, the program: what it needs of a distribution is inside it (time zones) or comes from the cluster (the
+// certificate of the API server, the one server it calls). The runner's holds the engines beside the program, and the certificates of
+// public authorities, for servers that sources come from. There is no shell, no user database, and nothing to update but the programs.
 package release
 
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/broletto/broletto/hack/image"
 )
 
-// programs have an image each: the program operator/cmd/<name>, as /<name>, in the repository of that name.
-var programs = []program{
-	{"broletto", "Broletto", "The operator of a shared municipal cloud"},
+// Names of the programs that have an image each: the program operator/cmd/<name>, as /<name>, in the repository of that name.
+const (
+	Operator = "broletto"
+	Runner   = "broletto-runner"
+)
+
+var programs = map[string]program{
+	Operator: {Operator, "Broletto", "The operator of a shared municipal cloud", "Apache-2.0"},
+	Runner:   {Runner, "Broletto runner", "One run of an infrastructure-as-code stack, with its engines", "Apache-2.0 AND MPL-2.0"},
 }
 
-type program struct{ name, title, description string }
+type program struct{ name, title, description, licenses string }
 
 const (
 	source   = "https://github.com/broletto/broletto"
@@ -31,46 +42,56 @@ const (
 
 // Options say what to make.
 type Options struct {
-	Root  string   // of the checkout
-	Out   string   // folder that gets the files
-	Archs []string // such as amd64 and arm64
-	Tag   string   // empty: the version
+	Program string   // Operator or Runner
+	Root    string   // of the checkout
+	Out     string   // folder that gets the files
+	Archs   []string // such as amd64 and arm64
+	Tag     string   // empty: the version
+	// Add are programs that the runner's image has beside its engines: files by name, such as terraform. Who makes the image has the right to.
+	Add      map[string]string
+	Progress io.Writer // told about engines that are built, which takes minutes
+
+	engines func(ctx context.Context, progress io.Writer, checkout, arch string) (dir string, programs []string, err error) // of tests
 }
 
 // Made is an image that was made.
 type Made struct {
 	Name          string // with tag
 	Digest        string
-	Archive, Bill string            // files
-	Binaries      map[string]Binary // by architecture
-	Dirty         bool              // the checkout differed from its commit, so nobody can make this again
+	Archive, Bill string   // files
+	Binaries      []Binary // by architecture and path
+	Dirty         bool     // the checkout differed from its commit, so nobody can make this again
+	Added         []string // by Options.Add
 }
 
-// Make makes all images of a release.
-func Make(ctx context.Context, o Options) ([]Made, error) {
+// Make makes an image of a release.
+func Make(ctx context.Context, o Options) (Made, error) {
+	p, known := programs[o.Program]
+	switch {
+	case !known:
+		return Made{}, fmt.Errorf("program %q has no image: choose from %s and %s", o.Program, Operator, Runner)
+	case len(o.Add) > 0 && (o.Program != Runner || len(o.Archs) != 1):
+		return Made{}, errors.New("programs are added to the image of " + Runner + " for one architecture: say which with -arch")
+	}
 	c, err := head(ctx, o.Root)
 	if err != nil {
-		return nil, err
+		return Made{}, err
 	}
 	version, err := Version(o.Root)
 	if err != nil {
-		return nil, err
+		return Made{}, err
 	}
 	if c.dirty {
 		version += "-dirty"
 	}
 	if err := os.MkdirAll(o.Out, 0o755); err != nil {
-		return nil, err
+		return Made{}, err
 	}
-	var all []Made
-	for _, p := range programs {
-		made, err := p.make(ctx, o, c, version)
-		if err != nil {
-			return nil, fmt.Errorf("image of %s: %w", p.name, err)
-		}
-		all = append(all, made)
+	made, err := p.make(ctx, o, c, version)
+	if err != nil {
+		return Made{}, fmt.Errorf("image of %s: %w", p.name, err)
 	}
-	return all, nil
+	return made, nil
 }
 
 func (p program) make(ctx context.Context, o Options, c commit, version string) (Made, error) {
@@ -81,8 +102,8 @@ func (p program) make(ctx context.Context, o Options, c commit, version string) 
 	defer func() { _ = os.RemoveAll(work) }()
 	repository, file := registry+p.name, filepath.Join(o.Out, p.name+"-"+version)
 	made := Made{
-		Name: repository + ":" + cmp.Or(o.Tag, version), Archive: file + ".tar", Bill: file + ".cdx.json",
-		Binaries: map[string]Binary{}, Dirty: c.dirty,
+		Name: repository + ":" + cmp.Or(o.Tag, version), Archive: file + ".tar", Bill: file + ".cdx.json", Dirty: c.dirty,
+		Added: slices.Sorted(maps.Keys(o.Add)),
 	}
 	files := map[string][]image.File{}
 	for _, arch := range o.Archs {
@@ -92,14 +113,23 @@ func (p program) make(ctx context.Context, o Options, c commit, version string) 
 		if err := build.Build(ctx, binary); err != nil {
 			return Made{}, err
 		}
-		if made.Binaries[arch], err = readBinary(binary); err != nil {
+		files[arch] = []image.File{{Path: "/" + p.name, From: binary, Mode: 0o755}}
+		if p.name == Runner {
+			beside, err := beside(ctx, o, arch, work)
+			if err != nil {
+				return Made{}, err
+			}
+			files[arch] = append(files[arch], beside...)
+		}
+		binaries, err := readBinaries(arch, files[arch])
+		if err != nil {
 			return Made{}, err
 		}
-		files[arch] = []image.File{{Path: "/" + p.name, From: binary, Mode: 0o755}}
+		made.Binaries = append(made.Binaries, binaries...)
 	}
 	digests, err := image.Write(made.Archive, image.Image{
 		Names: []string{made.Name}, Files: files, Entrypoint: []string{"/" + p.name}, User: image.NonRoot,
-		Labels: p.labels(c, version), Created: c.time,
+		Labels: p.labels(c, version, made.Added), Created: c.time,
 	})
 	if err != nil {
 		return Made{}, err
@@ -108,16 +138,38 @@ func (p program) make(ctx context.Context, o Options, c commit, version string) 
 	return made, writeBill(p, repository, c.stamp(version), made)
 }
 
-func (p program) labels(c commit, version string) map[string]string {
-	return map[string]string{
+// readBinaries reads the programs among the files of an image.
+func readBinaries(arch string, files []image.File) (all []Binary, err error) {
+	for _, f := range files {
+		if f.From == "" || f.Mode&0o111 == 0 {
+			continue
+		}
+		b, err := readBinary(f.From)
+		if err != nil {
+			return nil, err
+		}
+		b.Arch, b.Path = arch, f.Path
+		all = append(all, b)
+	}
+	slices.SortFunc(all, func(a, b Binary) int { return cmp.Compare(a.Path, b.Path) })
+	return all, nil
+}
+
+// labels say what the image is. What somebody else added has a licence that we do not know.
+func (p program) labels(c commit, version string, added []string) map[string]string {
+	labels := map[string]string{
 		"org.opencontainers.image.title":       p.title,
 		"org.opencontainers.image.description": p.description,
 		"org.opencontainers.image.source":      source,
-		"org.opencontainers.image.licenses":    "Apache-2.0",
+		"org.opencontainers.image.licenses":    p.licenses,
 		"org.opencontainers.image.version":     version,
 		"org.opencontainers.image.revision":    c.hash,
 		"org.opencontainers.image.created":     c.time.Format(time.RFC3339),
 	}
+	if len(added) > 0 {
+		delete(labels, "org.opencontainers.image.licenses")
+	}
+	return labels
 }
 
 var appVersion = regexp.MustCompile(`(?m)^appVersion: "(.+)"$`)

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 
@@ -68,11 +67,11 @@ func clone(t *testing.T, name string) string {
 
 func makeOne(t *testing.T, root string) Made {
 	t.Helper()
-	all, err := Make(t.Context(), Options{Root: root, Out: t.TempDir(), Archs: []string{runtime.GOARCH}})
+	made, err := Make(t.Context(), Options{Program: Operator, Root: root, Out: t.TempDir(), Archs: []string{runtime.GOARCH}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return all[0]
+	return made
 }
 
 func same(t *testing.T, a, b string) {
@@ -166,7 +165,7 @@ func checkConfig(t *testing.T, clone string, img v1.Image) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := v1.Config{User: "65532:65532", Entrypoint: []string{"/broletto"}, WorkingDir: "/", Labels: programs[0].labels(c, version)}
+	want := v1.Config{User: "65532:65532", Entrypoint: []string{"/broletto"}, WorkingDir: "/", Labels: programs[Operator].labels(c, version, nil)}
 	if diff := cmp.Diff(want, config.Config); diff != "" {
 		t.Errorf("configuration (-want +got):\n%s", diff)
 	}
@@ -205,18 +204,19 @@ func checkBill(t *testing.T, made Made, binary string) {
 	}
 }
 
-// TestChart: the chart asks for the image that is made, and for the program in it.
+// TestChart: the chart asks for the images that are made, and for the program in the operator's.
 func TestChart(t *testing.T) {
 	for file, want := range map[string]string{
-		"values.yaml":               "  repository: " + registry + programs[0].name,
-		"templates/deployment.yaml": "          command: [/" + programs[0].name + ", operator]",
+		"values.yaml":               "  repository: " + registry + Operator,
+		"../broletto/values.yaml":   "  image:\n    repository: " + registry + Runner,
+		"templates/deployment.yaml": "          command: [/" + Operator + ", operator]",
 	} {
 		content, err := os.ReadFile(filepath.Join(root, "charts/broletto", file))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !slices.Contains(strings.Split(string(content), "\n"), want) {
-			t.Errorf("the chart's %s has no line %q", file, want)
+		if !strings.Contains(string(content), "\n"+want+"\n") {
+			t.Errorf("the chart's %s does not say %q", file, want)
 		}
 	}
 }

@@ -44,7 +44,7 @@ func do() error {
 		Broker:  broker,
 		Engines: engines(folder),
 		Fetch: func(ctx context.Context, s run.Source, dir string) (string, error) {
-			return source.Fetch(ctx, s, dir, source.Options{})
+			return source.Fetch(ctx, s, dir, source.Options{Ranges: s.Ranges})
 		},
 		Check:   check,
 		Work:    setting(run.EnvWork, run.DefaultWork),

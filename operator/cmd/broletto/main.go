@@ -83,6 +83,7 @@ func operatorCommand() *cobra.Command {
 	flags.StringVar(&o.RunnerImage, "runner-image", manager.RunnerImage, "image of the pods that run stacks")
 	flags.StringVar(&o.StateStore, "state-store", manager.StateStore, "where states of stacks are kept: secrets, s3://bucket/prefix?endpoint=https://host&region=name, or postgres://host/database")
 	flags.StringVar(&o.StateStoreCredentials, "state-store-credentials", "", "folder with access-key-id and secret-access-key, or username and password, of the state store")
+	flags.StringSliceVar(&o.SourceRanges, "source-ranges", nil, "ranges of private addresses that sources of stacks may be fetched from, such as 10.20.0.0/16")
 	flags.StringVar(&o.PlatformGroup, "platform-group", guard.PlatformGroup, "group that may, in an emergency, write what only the operator writes")
 	flags.BoolVar(&verbose, "verbose", false, "log for people, in detail, instead of JSON for machines")
 	return command

@@ -1,6 +1,7 @@
-// Command image makes the images of Broletto, and their bills of materials.
+// Command image makes an image of Broletto, and its bill of materials.
 //
 //	go run -C hack/image ./cmd/image -arch amd64
+//	go run -C hack/image ./cmd/image -program broletto-runner -add terraform=/usr/local/bin/terraform
 package main
 
 import (
@@ -8,11 +9,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -32,10 +32,16 @@ func main() {
 func run(ctx context.Context) error {
 	root := flag.String("root", "../..", "root of the repository")
 	out := flag.String("out", "dist", "folder that gets the files, in the root unless absolute")
-	archs := flag.String("arch", "amd64,arm64", "architectures; another list gives another digest")
+	program := flag.String("program", release.Operator, "what the image is of: "+release.Operator+" or "+release.Runner)
+	archs := flag.String("arch", "", "architectures; another list gives another digest (default: amd64,arm64, but of "+release.Runner+" this machine's, as each is built for minutes)")
+	add := additions{}
+	flag.Var(add, "add", "program that "+release.Runner+" has beside its engines, such as terraform=/usr/local/bin/terraform; may be given several times")
 	tag := flag.String("tag", "", "tag of the image (default: the chart's appVersion, with -dirty where something is not committed)")
 	flag.Parse()
-	o := release.Options{Archs: strings.Split(*archs, ","), Tag: *tag, Out: *out}
+	if *archs == "" {
+		*archs = map[string]string{release.Operator: "amd64,arm64", release.Runner: runtime.GOARCH}[*program]
+	}
+	o := release.Options{Program: *program, Archs: strings.Split(*archs, ","), Tag: *tag, Out: *out, Add: add, Progress: os.Stderr}
 	var err error
 	if o.Root, err = filepath.Abs(*root); err != nil {
 		return err
@@ -43,20 +49,29 @@ func run(ctx context.Context) error {
 	if !filepath.IsAbs(o.Out) {
 		o.Out = filepath.Join(o.Root, o.Out)
 	}
-	all, err := release.Make(ctx, o)
+	made, err := release.Make(ctx, o)
 	if err != nil {
 		return err
 	}
-	for _, made := range all {
-		if err := report(os.Stdout, o.Root, made); err != nil {
-			return err
-		}
+	return report(os.Stdout, o.Root, o.Program, made)
+}
+
+// additions are files by name.
+type additions map[string]string
+
+func (a additions) String() string { return "" }
+
+func (a additions) Set(s string) (err error) {
+	name, file, found := strings.Cut(s, "=")
+	if !found || name == "" {
+		return fmt.Errorf("%q is not <name>=<file>", s)
 	}
-	return nil
+	a[name], err = filepath.Abs(file)
+	return err
 }
 
 // report tells what was made, and what to type next, with paths as the root sees them.
-func report(w io.Writer, root string, made release.Made) error {
+func report(w io.Writer, root, program string, made release.Made) error {
 	archive, err := os.Stat(made.Archive)
 	if err != nil {
 		return err
@@ -68,13 +83,20 @@ func report(w io.Writer, root string, made release.Made) error {
 		return path
 	}
 	fmt.Fprintf(w, "image    %s\ndigest   %s\n", made.Name, made.Digest)
-	for _, arch := range slices.Sorted(maps.Keys(made.Binaries)) {
-		b := made.Binaries[arch]
-		fmt.Fprintf(w, "binary   linux/%s, %s, %.1f MB, %d modules\n", arch, b.Go, float64(b.Size)/1e6, len(b.Info.Deps))
+	for _, b := range made.Binaries {
+		beside := strings.TrimPrefix(b.Path, "/"+program)
+		if b.Info == nil {
+			fmt.Fprintf(w, "binary   linux/%s%s, not made by Go, %.1f MB\n", b.Arch, beside, float64(b.Size)/1e6)
+			continue
+		}
+		fmt.Fprintf(w, "binary   linux/%s%s, %s, %.1f MB, %d modules\n", b.Arch, beside, b.Info.GoVersion, float64(b.Size)/1e6, len(b.Info.Deps))
 	}
 	fmt.Fprintf(w, "archive  %s, %.1f MB\nbill     %s\n", short(made.Archive), float64(archive.Size())/1e6, short(made.Bill))
 	if made.Dirty {
 		fmt.Fprintln(w, "warning  this checkout has changes that no commit has: nobody else can make this image")
+	}
+	if len(made.Added) > 0 {
+		fmt.Fprintf(w, "warning  %s was added: whether you may pass this image on, its licence says\n", strings.Join(made.Added, ", "))
 	}
 	fmt.Fprintf(w, "next     kind load image-archive %s    # others: docs/install.md\n", short(made.Archive))
 	return nil
