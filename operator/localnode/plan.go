@@ -40,10 +40,11 @@ type jail struct {
 	Runner string // path inside
 }
 
-// mount shows a file or folder of this machine in a jail.
+// mount shows a file or folder of this machine in a jail, or memory.
 type mount struct {
 	Source, Target string
 	Write          bool
+	Memory         int64 // how many bytes of it there are instead; 0: none
 }
 
 // token is a file with a service account's token.
@@ -140,7 +141,11 @@ func (w *worker) volume(ctx context.Context, p *plan, m corev1.VolumeMount) (mou
 	}
 	switch {
 	case v.EmptyDir != nil:
-		return mount{folder, m.MountPath, !m.ReadOnly}, w.own(p, folder)
+		out := mount{Source: folder, Target: m.MountPath, Write: !m.ReadOnly}
+		if limit := v.EmptyDir.SizeLimit; v.EmptyDir.Medium == corev1.StorageMediumMemory && limit != nil {
+			out.Memory = limit.Value()
+		}
+		return out, w.own(p, folder)
 	case v.Projected != nil:
 		return mount{Source: folder, Target: m.MountPath}, w.project(ctx, p, folder, v.Projected)
 	}
