@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -80,7 +82,7 @@ func TestKill(t *testing.T) {
 				}
 				p := w.set(s, k.at, who)
 				w.create(s)
-				p.wait()
+				p.wait(s)
 				w.settle(s)
 				w.wantNoneLeft(s)
 				if k.at.early {
@@ -112,6 +114,7 @@ type trap struct {
 	who    victim
 	lock   sync.Mutex
 	sprung chan struct{} // closed under the lock
+	pid    int           // of the engine, where it was looked for
 	failed error
 }
 
@@ -129,14 +132,20 @@ func (w *town) set(s *v1alpha1.Stack, at point, who victim) *trap {
 	return t
 }
 
-// wait waits until it has sprung.
-func (t *trap) wait() {
+// wait waits until it has sprung. An engine may be too quick for us: then it has to work again.
+func (t *trap) wait(s *v1alpha1.Stack) {
 	t.Helper()
-	select {
-	case <-t.sprung:
-	case <-time.After(patience):
-		t.Fatal("the run never came to this step")
-	}
+	t.until("the run comes to this step", func() error {
+		select {
+		case <-t.sprung:
+			return nil
+		default:
+		}
+		if t.read(s); t.at.runs != "" && s.Status.Replanned == s.Annotations[v1alpha1.AnnotationReplan] && meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionReady) {
+			t.ask(s)
+		}
+		return fmt.Errorf("it says %+v", s.Status.Conditions)
+	})
 	if t.failed != nil {
 		t.Fatal(t.failed)
 	}
@@ -157,14 +166,36 @@ func (t *trap) made(kind, name string) {
 	}
 }
 
-// look looks for the engine until it is at work.
+// look looks for the engine until it is at work, among the children of the runner: all processes are too many to look at often.
 func (t *trap) look() {
 	for t.Context().Err() == nil {
-		if p, found := t.engine(); found && p.does("", t.at.runs) {
-			t.spring()
-			return
+		for _, p := range t.processes() {
+			if p.does("broletto-runner", "") {
+				t.lookBelow(p.pid)
+			}
 		}
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func (t *trap) lookBelow(runner int) {
+	for t.Context().Err() == nil {
+		lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", runner))
+		if len(lists) == 0 {
+			return // it has ended
+		}
+		for _, list := range lists {
+			children, _ := os.ReadFile(list)
+			for child := range strings.FieldsSeq(string(children)) {
+				if line, _ := os.ReadFile("/proc/" + child + "/cmdline"); strings.Contains(string(line), "\x00"+t.at.runs+"\x00") {
+					t.pid, _ = strconv.Atoi(child)
+					if t.spring() {
+						return
+					}
+				}
+			}
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
 
@@ -195,6 +226,9 @@ func (t *trap) spring() bool {
 		return false
 	default:
 		t.kill()
+		if t.pid != 0 && errors.Is(t.failed, syscall.ESRCH) { // it was quicker: another run follows
+			return false
+		}
 		close(t.sprung)
 		return true
 	}
@@ -205,7 +239,9 @@ func (t *trap) kill() {
 	case theOperator:
 		t.operator.kill()
 	case theEngine:
-		if p, found := t.engine(); !found {
+		if t.pid != 0 {
+			t.failed = syscall.Kill(t.pid, syscall.SIGKILL)
+		} else if p, found := t.engine(); !found {
 			t.failed = errors.New("no engine runs at this step")
 		} else {
 			t.failed = syscall.Kill(p.pid, syscall.SIGKILL)
