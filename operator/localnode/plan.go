@@ -126,7 +126,11 @@ func (w *worker) volume(ctx context.Context, p *plan, m corev1.VolumeMount) (jai
 	}
 	switch {
 	case v.EmptyDir != nil:
-		return jail.Mount{Source: folder, Target: m.MountPath, Write: !m.ReadOnly}, w.own(p, folder)
+		out := jail.Mount{Source: folder, Target: m.MountPath, Write: !m.ReadOnly}
+		if limit := v.EmptyDir.SizeLimit; v.EmptyDir.Medium == corev1.StorageMediumMemory && limit != nil {
+			out.Memory = limit.Value()
+		}
+		return out, w.own(p, folder)
 	case v.Projected != nil:
 		return jail.Mount{Source: folder, Target: m.MountPath}, w.project(ctx, p, folder, v.Projected)
 	}

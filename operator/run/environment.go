@@ -21,4 +21,6 @@ const (
 	DefaultAccount = "/var/run/secrets/kubernetes.io/serviceaccount"
 	DefaultWork    = "/work"
 	DefaultEngines = "/engines"
+	// DefaultState is where in DefaultWork the state is, on a disk of its own: what fills the other takes no state away.
+	DefaultState = DefaultWork + "/state"
 )

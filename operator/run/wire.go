@@ -43,6 +43,8 @@ const (
 const (
 	// BeatEvery is the time between two signs of life.
 	BeatEvery = 10 * time.Second
+	// Overtime is how much longer than its run a runner may live: until then it tries to bring state and report home.
+	Overtime = 5 * time.Minute
 	// MaxBlob bounds a source, a plan or a state, in bytes.
 	MaxBlob = 32 << 20
 )

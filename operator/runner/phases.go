@@ -2,6 +2,7 @@ package runner
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,13 +23,13 @@ const (
 	engineFolder = "engine"
 	homeFolder   = "home"
 	tmpFolder    = "tmp"
-	stateFolder  = "state"
+	stateFolder  = "state" // as in run.DefaultState
 	stateFile    = "state.json"
 )
 
 // claim fetches the order, and readies folders and environment for it.
 func (s *scope) claim(ctx context.Context) error {
-	patient, cancel := context.WithTimeout(ctx, min(lockPatience, s.Patience))
+	patient, cancel := context.WithTimeout(ctx, min(lockPatience, cmp.Or(s.Patience, lockPatience)))
 	defer cancel()
 	order, err := s.Broker.Order(patient)
 	for locked(err) && pause(patient, 2*time.Second) == nil {

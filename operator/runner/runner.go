@@ -19,8 +19,11 @@ import (
 const (
 	// lockPatience is how long the lock of the state is waited for: a run before this one may be about to give it back.
 	lockPatience = time.Minute
-	// savePatience is how long a last state, and then a report, is tried to be delivered; a third of it when the run was ended, as a pod has but its grace.
+	// savePatience is how long a last state, and then a report, is tried to be delivered at least, and a third of it when the run was ended, as a
+	// pod has but its grace. A run that ends by itself has more time: what is left of its own, and [run.Overtime].
 	savePatience = 150 * time.Second
+	// overtimeRest is what of the overtime is left for the report when the state has taken the rest.
+	overtimeRest = 30 * time.Second
 	// saveEvery is how often the state is looked at while an engine applies.
 	saveEvery = 500 * time.Millisecond
 	// logBound is how many bytes of an engine's output are shown.
@@ -49,7 +52,7 @@ type Runner struct {
 	Log io.Writer
 	// Reap ends all processes that an engine has left; nil: there is nothing to be done.
 	Reap func()
-	// Patience is how long state and report are tried to be delivered at the end. Default: enough for a broker that restarts.
+	// Patience is how long state and report are tried to be delivered at the end. Default: as long as the pod may live.
 	Patience time.Duration
 
 	beatEvery, saveEvery time.Duration // as their constants say, but in tests
@@ -84,7 +87,6 @@ func (r *Runner) Run(ctx context.Context) error {
 	own := *r
 	s := &scope{Runner: &own, redact: newRedactor()}
 	s.log = newRedacting(s.redact, r.Log, logBound)
-	s.Patience = cmp.Or(s.Patience, savePatience)
 	s.beatEvery, s.saveEvery = cmp.Or(s.beatEvery, run.BeatEvery), cmp.Or(s.saveEvery, saveEvery)
 	defer s.clean()
 	live, stop := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -112,11 +114,22 @@ func (r *Runner) Run(ctx context.Context) error {
 
 // lastly is a context for what is told at the end, also of what was ended. Then less time is left: an engine takes most of a pod's grace.
 func (s *scope) lastly(ctx context.Context) (context.Context, context.CancelFunc) {
-	patience := s.Patience
-	if ctx.Err() != nil {
-		patience /= 3
+	patience := cmp.Or(s.Patience, savePatience)
+	short := patience / 3
+	ended := func() bool { return ctx.Err() != nil && !errors.Is(context.Cause(ctx), errDeadline) }
+	if ended() {
+		return context.WithTimeout(context.WithoutCancel(ctx), short)
 	}
-	return context.WithTimeout(context.WithoutCancel(ctx), patience)
+	if s.Patience == 0 { // a broker that is gone for long costs no state
+		patience = max(patience, time.Until(s.order.Deadline.Add(run.Overtime-overtimeRest)))
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	context.AfterFunc(ctx, func() {
+		if ended() {
+			time.AfterFunc(short, cancel)
+		}
+	})
+	return last, cancel
 }
 
 // do is the run, under its deadline and with signs of life.

@@ -425,3 +425,26 @@ func TestTheEnvironmentOfTheCode(t *testing.T) {
 		}
 	}
 }
+
+// A broker that is gone for long costs no state: it is tried until the pod has no more time. Who is ended has less.
+func TestPatience(t *testing.T) {
+	live, end := context.WithCancelCause(t.Context())
+	s := &scope{Runner: &Runner{}, order: run.Order{Deadline: time.Now().Add(time.Hour)}}
+	left := func() time.Duration {
+		ctx, cancel := s.lastly(live)
+		defer cancel()
+		until, _ := ctx.Deadline()
+		return time.Until(until)
+	}
+	if got := left(); got < time.Hour || got > time.Hour+run.Overtime {
+		t.Errorf("after a run with an hour left: %s", got)
+	}
+	s.order.Deadline = time.Now().Add(-time.Hour)
+	if got := left(); got < savePatience-time.Minute || got > savePatience {
+		t.Errorf("after a run with no time left: %s", got)
+	}
+	end(errEnded)
+	if got := left(); got > savePatience/3 {
+		t.Errorf("after a run that was ended: %s", got)
+	}
+}

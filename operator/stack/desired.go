@@ -45,8 +45,6 @@ type Address struct {
 const (
 	// grace is how long a runner that is told to stop may take until engine and state are in order, in seconds.
 	grace = 300
-	// overtime is how much longer than its run a pod may live, in seconds: the runner itself ends the run in time.
-	overtime = 300
 	// tokenLife is how long a runner's tokens are good for, in seconds; kubelets renew them.
 	tokenLife = 3600
 
@@ -116,7 +114,7 @@ func pod(s *v1alpha1.Stack, r *v1alpha1.StackRun, c Context) *corev1ac.PodSpecAp
 		WithAutomountServiceAccountToken(false).
 		WithEnableServiceLinks(false).
 		WithRestartPolicy(corev1.RestartPolicyNever).
-		WithActiveDeadlineSeconds(int64(r.Spec.TimeoutMinutes)*60+overtime).
+		WithActiveDeadlineSeconds(int64(r.Spec.TimeoutMinutes)*60+int64(run.Overtime.Seconds())).
 		WithTerminationGracePeriodSeconds(grace).
 		WithSecurityContext(corev1ac.PodSecurityContext().
 			WithRunAsNonRoot(true).WithRunAsUser(nobody).WithRunAsGroup(nobody).WithFSGroup(nobody).
@@ -131,6 +129,8 @@ func pod(s *v1alpha1.Stack, r *v1alpha1.StackRun, c Context) *corev1ac.PodSpecAp
 					corev1ac.DownwardAPIVolumeFile().WithPath("namespace").
 						WithFieldRef(corev1ac.ObjectFieldSelector().WithAPIVersion("v1").WithFieldPath("metadata.namespace"))))),
 			corev1ac.Volume().WithName("work").WithEmptyDir(corev1ac.EmptyDirVolumeSource().WithSizeLimit(resource.MustParse("1Gi"))),
+			corev1ac.Volume().WithName("state").WithEmptyDir(corev1ac.EmptyDirVolumeSource().
+				WithMedium(corev1.StorageMediumMemory).WithSizeLimit(resource.MustParse("128Mi"))), // an engine may keep two, and a copy of each
 		)
 }
 
@@ -152,6 +152,7 @@ func container(c Context) *corev1ac.ContainerApplyConfiguration {
 			corev1ac.VolumeMount().WithName("broker").WithMountPath(path.Dir(run.DefaultToken)).WithReadOnly(true),
 			corev1ac.VolumeMount().WithName("account").WithMountPath(run.DefaultAccount).WithReadOnly(true),
 			corev1ac.VolumeMount().WithName("work").WithMountPath(run.DefaultWork),
+			corev1ac.VolumeMount().WithName("state").WithMountPath(run.DefaultState),
 		)
 }
 

@@ -42,6 +42,7 @@ func live(t *testing.T, w *town, engine v1alpha1.EngineName, program string) {
 	s.Spec.VariablesFrom = []v1alpha1.VariablesSource{{Secret: "codici", Presence: v1alpha1.Required}}
 	s.Spec.OutputsTo = &v1alpha1.OutputsTarget{Secret: "uscite"}
 	s.Spec.Drift = &v1alpha1.Drift{EveryHours: 1}
+	done := w.besides()
 	w.create(s)
 
 	w.waits(s)
@@ -54,13 +55,16 @@ func live(t *testing.T, w *town, engine v1alpha1.EngineName, program string) {
 	w.waits(s) // for the approval of this plan
 	w.approve(s)
 	w.ready(s)
+	done()
 	w.wantMotto("digital first")
 	w.wantOutputs("uscite", map[string]string{"motto": "digital first", "codice": canary})
 	w.wantKept(s)
 
 	t.Log("somebody changes the object by hand")
 	w.spoil()
-	w.later(2 * time.Hour) // a look is due
+	if err := w.later(2 * time.Hour); err != nil { // a look is due
+		t.Fatal(err)
+	}
 	w.touch(s)
 	w.says(s, v1alpha1.ConditionDrifted, "True")
 	if s.Status.Drift == nil || s.Status.Drift.Since == nil || s.Status.Drift.Changes+s.Status.Drift.Adds == 0 {

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -19,13 +20,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"sigs.k8s.io/controller-runtime/pkg/log"
-	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/hack/kube"
+	"github.com/broletto/broletto/operator/embedded"
 	"github.com/broletto/broletto/operator/localnode"
-	"github.com/broletto/broletto/operator/manager"
 	"github.com/broletto/broletto/operator/vault"
 	"github.com/broletto/broletto/test/cluster"
 )
@@ -33,19 +32,30 @@ import (
 // patience is how long anything may take: the machine may be busy, and an engine's first start reads hundreds of megabytes.
 const patience = 4 * time.Minute
 
-var operatorLog lockedBuffer
-
 func TestMain(m *testing.M) {
-	log.SetLogger(zap.New(zap.WriteTo(&operatorLog)))
+	if text := os.Getenv(operatorRole); text != "" {
+		fmt.Fprintln(os.Stderr, operate(text))
+		os.Exit(1)
+	}
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil { // tests wait more than they work
+		panic(err)
+	}
 	cluster.Run(m)
 }
 
-// plant is what runs the stacks of all tests: an operator and a node.
+// plant is what runs the stacks of all tests: a node, and an operator in a process of its own, with something between it and its runners.
 type plant struct {
-	lock   sync.Mutex
-	ahead  time.Duration // of the operator's clock
-	engine string        // folder of the engines
-	states vault.Store   // where the operator keeps states
+	operator *operator
+	gate     *gate
+	witness  *witness
+	node     string // folder of the node
+	metrics  string // address of the operator's
+	settings settings
+	states   vault.Store // where the operator keeps states
+
+	lock  sync.Mutex
+	ahead time.Duration // of the operator's clock
 }
 
 var (
@@ -61,7 +71,7 @@ func running(t *testing.T) *plant {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if works.engine == "" {
+	if works.witness == nil {
 		t.Fatal("the plant has not started")
 	}
 	return &works
@@ -81,10 +91,16 @@ func (p *plant) start() error {
 	if err != nil {
 		return err
 	}
-	o.Runner, o.Engines, o.Dir = runner, engines, filepath.Join(cluster.Plane().Dir(), "local-node")
+	p.node = filepath.Join(cluster.Plane().Dir(), "local-node")
+	o.Runner, o.Engines, o.Dir, o.Slots = runner, engines, p.node, 4
 	if _, err := localnode.Start(ctx, o); err != nil {
 		return err
 	}
+	return p.operates(ctx)
+}
+
+// operates starts the operator, and what stands between it and its runners.
+func (p *plant) operates(ctx context.Context) error {
 	cfg, err := cluster.Plane().Operator(ctx)
 	if err != nil {
 		return err
@@ -92,36 +108,39 @@ func (p *plant) start() error {
 	if p.states, err = states(); err != nil {
 		return err
 	}
-	mgr, err := manager.New(cfg, manager.Options{
-		MetricsAddress: "0", ProbeAddress: "0", BrokerAddress: "127.0.0.1:0", RunnerImage: "registry.example/broletto-runner:test", Now: p.now,
-		StateStore: os.Getenv(storeVariable), StateStoreCredentials: os.Getenv(credentialsVariable),
-	})
-	if err != nil {
+	p.settings = settings{Kubeconfig: filepath.Join(cluster.Plane().Dir(), "operator.kubeconfig"), Clock: filepath.Join(cluster.Plane().Dir(), "clock")}
+	if err := embedded.WriteKubeconfig(p.settings.Kubeconfig, cfg, ""); err != nil {
 		return err
 	}
-	go func() {
-		if err := mgr.Start(ctx); err != nil {
-			panic(err)
-		}
-	}()
-	p.engine = engines
-	return nil
-}
-
-func (p *plant) now() time.Time {
-	p.lock.Lock()
-	defer p.lock.Unlock()
-	return time.Now().Add(p.ahead)
+	if p.metrics, err = unused(); err != nil {
+		return err
+	}
+	if p.gate, err = newGate(); err != nil {
+		return err
+	}
+	first := p.settings
+	first.Broker, first.BrokerURL, first.Metrics = p.gate.broker, p.gate.url(), p.metrics
+	p.operator = newOperator(first)
+	if err := p.gate.open(ctx); err != nil {
+		return fmt.Errorf("%w\n%s", err, p.operatorLog())
+	}
+	p.witness, err = newWitness(ctx)
+	return err
 }
 
 // later puts the operator's clock on, for all tests: a run that is under way has hours.
-func (p *plant) later(d time.Duration) {
+func (p *plant) later(d time.Duration) error {
 	p.lock.Lock()
 	defer p.lock.Unlock()
 	p.ahead += d
+	fresh := p.settings.Clock + ".new"
+	if err := os.WriteFile(fresh, []byte(p.ahead.String()), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(fresh, p.settings.Clock)
 }
 
-func (p *plant) operatorLog() string { return operatorLog.String() }
+func (p *plant) operatorLog() string { return p.operator.log.String() }
 
 // runnerLogs are what all runners printed that still have a pod.
 func (p *plant) runnerLogs(t *testing.T) string {

@@ -1,18 +1,26 @@
 package stacks
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -24,6 +32,7 @@ import (
 
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/operator/condition"
+	"github.com/broletto/broletto/operator/embedded"
 	"github.com/broletto/broletto/test/cluster"
 )
 
@@ -262,7 +271,7 @@ func (w *town) wantOutputs(secret string, want map[string]string) {
 }
 
 // wantCanaryOnlyAt looks for the canary, in every encoding, in every object of every kind of the cluster, in the operator's metrics and log, in the
-// runners' logs and in the command lines of all processes. It may stand in these Secrets alone.
+// runners' logs and in all files but those of etcd and of pods that run. It may stand in these Secrets alone.
 func (w *town) wantCanaryOnlyAt(secrets ...string) {
 	w.Helper()
 	config := cluster.Admin()
@@ -296,12 +305,103 @@ func (w *town) wantCanaryOnlyAt(secrets ...string) {
 	}
 	w.wantNoCanary("the operator's log", w.operatorLog())
 	w.wantNoCanary("the runners' logs", w.runnerLogs(w.T))
-	processes, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, process := range processes {
-		if line, err := os.ReadFile(process); err == nil { // it may have ended
-			w.wantNoCanary(process, string(line))
+	w.wantNoCanary("the operator's metrics", w.readMetrics())
+	for _, path := range w.filesLeft() {
+		if raw, err := os.ReadFile(path); err == nil { // it may be gone
+			w.wantNoCanary(path, string(raw))
 		}
 	}
+}
+
+// filesLeft are the files that control plane and node keep.
+func (w *town) filesLeft() (paths []string) {
+	w.Helper()
+	skipped := []string{filepath.Join(cluster.Plane().Dir(), "etcd"), filepath.Join(w.node, "pods")}
+	err := filepath.WalkDir(cluster.Plane().Dir(), func(path string, entry os.DirEntry, err error) error {
+		if entry != nil && entry.IsDir() && slices.Contains(skipped, path) {
+			return filepath.SkipDir
+		}
+		if err == nil && entry.Type().IsRegular() {
+			paths = append(paths, path)
+		}
+		return nil // it may be gone
+	})
+	if err != nil || len(paths) == 0 {
+		w.Fatalf("no files: %v", err)
+	}
+	return paths
+}
+
+// readMetrics is what the operator tells somebody who may read its metrics.
+func (w *town) readMetrics() string {
+	w.Helper()
+	reader := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: embedded.Namespace, Name: "reader-" + w.name}}
+	w.create(reader)
+	w.create(&rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: reader.Name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "broletto-metrics-reader"},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: reader.Namespace, Name: reader.Name}},
+	})
+	req, err := http.NewRequestWithContext(w.Context(), http.MethodGet, "https://"+w.metrics+"/metrics", nil)
+	if err != nil {
+		w.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+cluster.Account(w, reader.Namespace, reader.Name).BearerToken)
+	c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // it signs itself
+	var text string
+	w.until("the operator tells its metrics", func() error {
+		resp, err := c.Do(req)
+		if err != nil {
+			return err
+		}
+		raw, err := io.ReadAll(resp.Body)
+		if text = string(raw); !strings.Contains(text, "broletto_broker_requests_total") {
+			err = errors.Join(err, fmt.Errorf("%s: %s", resp.Status, tail(text, 3)))
+		}
+		return errors.Join(err, resp.Body.Close())
+	})
+	return text
+}
+
+// besides looks at all processes while a stack's runs are under way, until done: none has the canary among its arguments, and none but an engine
+// and what it started in its environment.
+func (w *town) besides() (done func()) {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	engines := 0
+	go func() {
+		defer close(stopped)
+		own, _ := os.Readlink("/proc/self/ns/mnt")
+		for {
+			processes, _ := filepath.Glob("/proc/[0-9]*")
+			for _, process := range processes {
+				line, _ := os.ReadFile(process + "/cmdline") // it may have ended
+				w.wantNoCanary("the command line of "+process, string(line))
+				space, _ := os.Readlink(process + "/ns/mnt")
+				if bytes.HasPrefix(line, []byte("/engines/")) {
+					engines++
+				}
+				if space != own && space != "" && !bytes.HasPrefix(line, []byte("/broletto-runner")) {
+					continue // it is in a jail, and not the runner
+				}
+				environment, _ := os.ReadFile(process + "/environ")
+				w.wantNoCanary("the environment of "+process+" ("+string(line)+")", string(environment))
+			}
+			select {
+			case <-stop:
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	}()
+	done = sync.OnceFunc(func() {
+		close(stop)
+		<-stopped
+		if engines == 0 {
+			w.Error("no engine was seen at work")
+		}
+	})
+	w.Cleanup(done)
+	return done
 }
 
 // everything is an object's JSON, and below it every value that is base64, decoded.

@@ -48,7 +48,7 @@ func (c *command) Run(ctx context.Context, dir string, stdin io.Reader, outs, er
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = c.grace
-	var stdout, stderr bytes.Buffer
+	var stdout, stderr bounded
 	var copies sync.WaitGroup
 	var ends []*os.File
 	pipe := func(to ...io.Writer) (io.Writer, error) {
@@ -86,6 +86,17 @@ func (c *command) Run(ctx context.Context, dir string, stdin io.Reader, outs, er
 		code = 0
 	}
 	return stdout.String(), stderr.String(), code, err
+}
+
+// maxKept is how many bytes of each stream are kept for the API, which reads versions, answers and errors there, and no state.
+const maxKept = 4 << 20
+
+// bounded keeps the beginning of what is written, and takes the rest as well.
+type bounded struct{ bytes.Buffer }
+
+func (b *bounded) Write(p []byte) (int, error) {
+	_, _ = b.Buffer.Write(p[:min(len(p), maxKept-b.Len())]) // it never fails
+	return len(p), nil
 }
 
 // environ lets ours win over what the API adds.

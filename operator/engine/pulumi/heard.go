@@ -22,6 +22,9 @@ type heard struct {
 	errors []apitype.DiagnosticEvent
 }
 
+// maxHeard is how many errors are heard: nobody reads more.
+const maxHeard = 100
+
 func hear() *heard {
 	h := &heard{events: make(chan events.EngineEvent), quit: make(chan struct{}), done: make(chan struct{})}
 	go func() {
@@ -45,7 +48,7 @@ func (h *heard) note(e events.EngineEvent) {
 	if e.ResourcePreEvent != nil {
 		h.steps = append(h.steps, e.ResourcePreEvent.Metadata)
 	}
-	if d := e.DiagnosticEvent; d != nil && d.Severity == "error" {
+	if d := e.DiagnosticEvent; d != nil && d.Severity == "error" && len(h.errors) < maxHeard {
 		h.errors = append(h.errors, *d)
 	}
 }

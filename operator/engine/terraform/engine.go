@@ -255,6 +255,7 @@ type call struct {
 	tf    *tfexec.Terraform
 	log   io.Writer
 	leash *leash.Leash
+	flood *flood // of the command that runs
 }
 
 func (e *Engine) begin(ctx context.Context, w engine.Work) (*call, error) {
@@ -311,12 +312,18 @@ func (c *call) end() { c.leash.Release() }
 // error always comes with the error.
 func (c *call) loud() {
 	c.tf.SetStdout(c.log)
-	c.tf.SetStderr(c.log)
+	c.tf.SetStderr(c.bound(c.log))
 }
 
 func (c *call) quiet() {
 	c.tf.SetStdout(io.Discard)
-	c.tf.SetStderr(io.Discard)
+	c.tf.SetStderr(c.bound(io.Discard))
+}
+
+// bound kills the engine when it has printed more errors than anybody reads: all are held in memory, for the error of the command.
+func (c *call) bound(to io.Writer) io.Writer {
+	c.flood = &flood{to: to, left: maxErrors, over: c.leash.Kill}
+	return c.flood
 }
 
 // invalid makes an error of a verdict's diagnostics.

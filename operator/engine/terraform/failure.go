@@ -1,6 +1,7 @@
 package terraform
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -55,6 +56,9 @@ func (c *call) failed(ctx context.Context, verb string, err error, b blame) erro
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s %s was interrupted: %w", c.name, verb, ctx.Err())
 	}
+	if c.flood.ended() {
+		return fmt.Errorf("%s %s was killed: it printed more than %d MiB of errors", c.name, verb, maxErrors>>20)
+	}
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {
 		return fmt.Errorf("%s %s: %w", c.name, verb, err)
@@ -85,7 +89,7 @@ func digest(printed string) (text string, titles []string) {
 		} else if strings.HasPrefix(line, "Warning: ") {
 			keep = false
 		}
-		if keep && line != "" {
+		if keep && line != "" && line[0] != '{' { // that would be the state
 			kept = append(kept, line)
 		}
 	}
@@ -95,18 +99,64 @@ func digest(printed string) (text string, titles []string) {
 	return strings.Join(kept, "\n"), titles
 }
 
-// chatter leaves out a warning about how we call the engine, which nobody who reads the log can do anything about: where the state is, is
+// maxErrors is how many bytes a command may print on standard error.
+const maxErrors = 4 << 20
+
+// flood passes on what is printed until it is too much.
+type flood struct {
+	mu   sync.Mutex
+	to   io.Writer
+	left int
+	over func() // called once
+}
+
+// Write never fails before it is too much: what reads from the engine would stop reading.
+func (f *flood) Write(p []byte) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.left < 0 {
+		return 0, errFlood
+	}
+	if f.left -= len(p); f.left < 0 {
+		f.over()
+		return 0, errFlood
+	}
+	return f.to.Write(p)
+}
+
+func (f *flood) ended() bool {
+	if f == nil { // no command has run
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.left < 0
+}
+
+var errFlood = errors.New("more is printed than is taken")
+
+// chatter leaves out the state, which the engine prints where it cannot write it, with values that nobody knows to redact; and a warning about how we call the engine, which nobody who reads the log can do anything about: where the state is, is
 // said on the command line, as a backend block of ours would have to be among the code, and its path would enter the plan.
 type chatter struct {
 	mu   sync.Mutex // both streams are written at once
 	to   io.Writer
 	skip bool
+	dump bool // of the state
 }
 
 // Write gets whole lines.
 func (c *chatter) Write(line []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.dump || line[0] == '{' { // nothing else begins with one
+		began := !c.dump
+		c.dump = !bytes.HasPrefix(line, []byte("}")) && !(began && bytes.HasSuffix(bytes.TrimSpace(line), []byte("}")))
+		if began {
+			_, err := io.WriteString(c.to, "[the state is left out]\n")
+			return len(line), err
+		}
+		return len(line), nil
+	}
 	text := strings.TrimSpace(strings.Trim(strings.TrimSpace(string(line)), "│╷╵"))
 	if strings.HasPrefix(text, "Warning: Deprecated flag: -state") {
 		c.skip = true

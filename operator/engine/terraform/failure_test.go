@@ -3,9 +3,14 @@ package terraform
 import (
 	"context"
 	"errors"
+	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/broletto/broletto/operator/engine"
 )
@@ -78,5 +83,54 @@ func TestChatterLeavesOutOurFlag(t *testing.T) {
 	}
 	if got := kept.String(); strings.Contains(got, "Deprecated") || !strings.HasPrefix(got, "one\n") || !strings.HasSuffix(got, "two\n") {
 		t.Errorf("%q", got)
+	}
+}
+
+// What cannot be written is printed instead, by an engine that means well.
+func TestChatterLeavesOutTheState(t *testing.T) {
+	for name, dump := range map[string]string{
+		"in one line": `{"version":4,"resources":[{"password":"pianta"}]}` + "\n",
+		"in many":     "{\n  \"version\": 4,\n  \"password\": \"pianta\"\n}\n",
+	} {
+		var kept strings.Builder
+		c := &chatter{to: &kept}
+		for line := range strings.Lines("one\n" + dump + "\ntwo\n") {
+			if _, err := c.Write([]byte(line)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := kept.String(); got != "one\n[the state is left out]\n\ntwo\n" {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	if text, _ := digest("Error: no space left\n" + `{"password":"pianta"}` + "\n"); text != "no space left" {
+		t.Errorf("%q", text)
+	}
+}
+
+// An engine that prints for ever takes no memory, and ends: at once when it prints errors, which are held, else at the deadline.
+func TestEndlessOutput(t *testing.T) {
+	for stream, want := range map[string]string{"1": "was interrupted", "2": "it printed more than 4 MiB of errors"} {
+		binary := filepath.Join(t.TempDir(), "tofu")
+		script := `#!/bin/sh
+[ "$1" = version ] && { echo '{"terraform_version": "1.12.6"}'; exit; }
+trap "" INT TERM
+yes "there is no end to it, and nobody reads it" >&` + stream + "\n"
+		if err := os.WriteFile(binary, []byte(script), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		e := New(binary, t.TempDir())
+		e.Grace = 10 * time.Millisecond
+		w := engine.Work{Code: t.TempDir(), Dir: t.TempDir(), Env: map[string]string{"PATH": os.Getenv("PATH")}, Log: io.Discard}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		err := e.Prepare(ctx, w)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("stream %s: %v, want %q", stream, err, want)
+		}
+		var m runtime.MemStats
+		if runtime.ReadMemStats(&m); m.HeapSys > 128<<20 {
+			t.Errorf("stream %s: %d MiB of memory", stream, m.HeapSys>>20)
+		}
 	}
 }

@@ -11,8 +11,9 @@ type Jail struct {
 	Runner string // path inside
 }
 
-// Mount shows a file or folder of this machine in a jail.
+// Mount shows a file or folder of this machine in a jail, or memory.
 type Mount struct {
 	Source, Target string
 	Write          bool
+	Memory         int64 // how many bytes of it there are instead; 0: none
 }

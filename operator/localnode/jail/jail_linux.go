@@ -119,7 +119,11 @@ func furnish(j Jail) error {
 		}
 	}
 	for _, m := range j.Mounts {
-		if err := show(j.Root, m, false); err != nil {
+		mounted := func() error { return show(j.Root, m, false) }
+		if m.Memory > 0 {
+			mounted = func() error { return remember(j, m) }
+		}
+		if err := mounted(); err != nil {
 			return err
 		}
 	}
@@ -165,6 +169,19 @@ func show(root string, m Mount, device bool) error {
 		flags |= syscall.MS_RDONLY
 	}
 	if err := syscall.Mount("", target, "", flags, ""); err != nil {
+		return fmt.Errorf("mounting %s: %w", m.Target, err)
+	}
+	return nil
+}
+
+// remember mounts memory that the jail's user may write to.
+func remember(j Jail, m Mount) error {
+	target := filepath.Join(j.Root, m.Target)
+	if err := os.MkdirAll(target, 0o755); err != nil {
+		return err
+	}
+	options := fmt.Sprintf("mode=0700,size=%d,uid=%d,gid=%d", m.Memory, j.ID, j.ID)
+	if err := syscall.Mount("tmpfs", target, "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, options); err != nil {
 		return fmt.Errorf("mounting %s: %w", m.Target, err)
 	}
 	return nil
