@@ -42,7 +42,7 @@ func (r *Reconciler) estimate(ctx context.Context, s *v1alpha1.Stack, runs []*v1
 	if err != nil {
 		return fmt.Errorf("the time zone of consortium %s: %w", c.Name, err)
 	}
-	s.Status.Plan.MonthlyCost = MonthlyCost(i.Spec.Quantity, o.Spec.Prices, made.Status.FinishedAt.In(zone), string(c.Spec.Currency))
+	s.Status.Plan.MonthlyCost = MonthlyCost(i.Spec.Quantity, o.Spec.Prices, made.Status.FinishedAt.In(zone), c.Spec.Currency)
 	return nil
 }
 

@@ -93,10 +93,10 @@ func (w *town) wantNothingKept(s *v1alpha1.Stack) {
 	w.Helper()
 	w.until("the vault has forgotten the stack", func() error {
 		names, err := works.states.List(w.Context(), "stack-"+string(s.UID))
-		if err != nil || len(names) > 0 {
-			return fmt.Errorf("there are %v, %v", names, err)
+		if len(names) > 0 {
+			err = fmt.Errorf("there are %v", names)
 		}
-		return w.noSecrets(s)
+		return errors.Join(err, w.noSecrets(s))
 	})
 }
 

@@ -1,6 +1,7 @@
 package vaulttest
 
 import (
+	"context"
 	"math"
 	"net"
 	"sync"
@@ -55,7 +56,7 @@ func (l *Line) accept() {
 		if err != nil {
 			return
 		}
-		far, err := net.Dial("tcp", l.server)
+		far, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", l.server)
 		if err != nil {
 			_ = near.Close()
 			continue
