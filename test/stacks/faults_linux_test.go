@@ -26,6 +26,7 @@ type point struct {
 	made   string // "<kind> <name>": the object has just been made; a stack's name is @
 	runs   string // the engine runs with this argument
 	early  bool   // nothing was made yet, so that a program without objects does
+	manual bool   // the plan waits for its approval
 }
 
 // victim is who is killed.
@@ -47,11 +48,12 @@ var kills = []struct {
 	{"job-made", point{made: "Job stack-@-1", early: true}, []victim{theOperator}},
 	{"ordering", point{asked: "POST " + run.PathOrder, early: true}, []victim{theRunner, theOperator}},
 	{"ordered", point{asked: "POST " + run.PathOrder, served: true, early: true}, []victim{theRunner, theOperator}},
-	{"fetched", point{asked: "GET " + run.PathState, served: true, early: true}, []victim{theRunner, theOperator}},
 	{"init", point{runs: "init", early: true}, []victim{theEngine, theRunner, theOperator}},
 	{"planning", point{runs: "plan", early: true}, []victim{theEngine, theRunner, theOperator}},
-	{"plan-saving", point{asked: "PUT " + run.PathPlan, early: true}, []victim{theRunner, theOperator}},
-	{"plan-saved", point{asked: "PUT " + run.PathPlan, served: true, early: true}, []victim{theRunner, theOperator}},
+	{"plan-saving", point{asked: "PUT " + run.PathPlan, early: true, manual: true}, []victim{theRunner, theOperator}},
+	{"plan-saved", point{asked: "PUT " + run.PathPlan, served: true, early: true, manual: true}, []victim{theRunner, theOperator}},
+	{"recalled", point{asked: "GET " + run.PathPlan, served: true, early: true, manual: true}, []victim{theRunner, theOperator}},
+	{"approved", point{asked: "POST " + run.PathApplying, served: true, manual: true}, []victim{theRunner, theOperator}},
 	{"asking", point{asked: "POST " + run.PathApplying, early: true}, []victim{theRunner, theOperator}},
 	{"allowed", point{asked: "POST " + run.PathApplying, served: true}, []victim{theRunner, theOperator}},
 	{"applying", point{runs: "apply"}, []victim{theEngine, theRunner, theOperator}},
@@ -79,6 +81,9 @@ func TestKill(t *testing.T) {
 				if k.at.early {
 					s.Spec.Source.Inline, s.Spec.Variables = map[string]v1alpha1.SourceText{"main.tf": `resource "terraform_data" "a" {}`}, nil
 					s.Spec.DeletionPolicy = v1alpha1.StackOrphan
+				}
+				if k.at.manual {
+					s.Spec.Approval = v1alpha1.ApprovalManual
 				}
 				p := w.set(s, k.at, who)
 				w.create(s)
@@ -144,6 +149,7 @@ func (t *trap) wait(s *v1alpha1.Stack) {
 		if t.read(s); t.at.runs != "" && s.Status.Replanned == s.Annotations[v1alpha1.AnnotationReplan] && meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionReady) {
 			t.ask(s)
 		}
+		t.consent(s)
 		return fmt.Errorf("it says %+v", s.Status.Conditions)
 	})
 	if t.failed != nil {
@@ -269,6 +275,7 @@ func (w *town) settle(s *v1alpha1.Stack) {
 		case ready.Status == "True":
 			return nil
 		}
+		w.consent(s)
 		switch ready.Reason {
 		case v1alpha1.ReasonRunFailed, v1alpha1.ReasonRunLost, v1alpha1.ReasonStateLocked:
 			if ready.Message == "" {
@@ -282,6 +289,20 @@ func (w *town) settle(s *v1alpha1.Stack) {
 		}
 		return fmt.Errorf("it says %+v", s.Status.Conditions)
 	})
+}
+
+// consent approves the plan that waits, if one does. An approval that was used up by a run that was lost is given once more.
+func (w *town) consent(s *v1alpha1.Stack) {
+	w.Helper()
+	ready := meta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionReady)
+	if ready == nil || ready.Reason != v1alpha1.ReasonAwaitingApproval || s.Status.ObservedGeneration != s.Generation {
+		return
+	}
+	digest := s.Status.Plan.Digest
+	if s.Spec.ApprovedPlan == digest {
+		digest = ""
+	}
+	w.edit(s, func() { s.Spec.ApprovedPlan = digest })
 }
 
 // ask asks for a new plan, as kubectl broletto plan does.
