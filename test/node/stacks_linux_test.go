@@ -329,7 +329,7 @@ func killed(t *testing.T) {
 	pod := underWay(s)
 	pid := inNode(t, pod)
 	wantJailed(t, pid)
-	wantFenced(s, pid)
+	wantFenced(s, pod, pid)
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -401,7 +401,7 @@ func wantJailed(t *testing.T, pid int) {
 
 // wantFenced tries whom a run's pod reaches, and who else of its workspace does: the broker and the API server are open to it by its network
 // policy and no other way.
-func wantFenced(s *built, pid int) {
+func wantFenced(s *built, pod *corev1.Pod, pid int) {
 	s.Helper()
 	ordinary, stranger := clientOf(cantiere), spot{bellinzona, near}
 	at := settle(s.T, ordinary, stranger, clientOf(bellinzona))
@@ -420,7 +420,12 @@ func wantFenced(s *built, pid int) {
 	}
 	strangers := net.JoinHostPort(at[stranger].pod, strconv.Itoa(probePort))
 	clientOf(bellinzona).reaches(s.T, true, "tcp://"+strangers)
-	closed := []string{strangers, "169.254.169.254:443", "203.0.113.10:443", nodes[0].address + ":10250"}
+	closed := []string{strangers, "169.254.169.254:443", "203.0.113.10:443"}
+	for _, n := range nodes {
+		if n.name != pod.Spec.NodeName { // that of a pod's own node is always open to it
+			closed = append(closed, n.address+":10250")
+		}
+	}
 	for _, address := range closed {
 		if err := dial(pid, address); err == nil {
 			s.Errorf("a run's pod reaches %s", address)
