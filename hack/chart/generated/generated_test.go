@@ -23,6 +23,7 @@ func repository(files map[string]string) fstest.MapFS {
 		"config/crd/kustomization.yaml":      "kind: Kustomization\n",
 		"config/rbac/role.yaml":              "kind: Role\nmetadata:\n  name: broletto-operator\n",
 		"config/policies/guard.yaml":         "kind: ValidatingAdmissionPolicy\nmetadata:\n  name: guard\n",
+		"config/prometheus/alerts.yaml":      "kind: PrometheusRule\nmetadata:\n  name: alerts\n",
 		"config/samples/somewhere/00-x.yaml": "",
 	} {
 		root[name] = &fstest.MapFile{Data: []byte(content)}
@@ -66,6 +67,14 @@ spec: {}
 			reason: "what would be a template's action in a description is text", file: "config/crd/things.yaml",
 			content: strings.Replace(crd, "spec: {}", "spec: {description: 'like {{ .Name }}'}", 1), generated: "charts/broletto/templates/crds.yaml",
 			want: `'like {{ "{{" }} .Name }}'`, unwanted: "{{ .Name",
+		},
+		"Alerts": {
+			reason: "a release may want alerts, whose own templates are text to Helm; what scrapes is another template's", file: "config/prometheus/alerts.yaml",
+			content: "kind: PrometheusRule\nmetadata:\n  name: alerts\n  namespace: broletto-system\nspec: {text: '{{ $value }}'}\n" +
+				"---\nkind: ServiceMonitor\nmetadata:\n  name: scrapes\n", generated: "charts/broletto/templates/alerts.yaml",
+			want: header + "{{- if .Values.metrics.prometheusRule.enabled }}\n---\nkind: PrometheusRule\nmetadata:\n  labels:\n" + labels + ruleLabels +
+				"  name: alerts\n  namespace: \"{{ .Release.Namespace }}\"\nspec: {text: '{{ \"{{\" }} $value }}'}\n{{- end }}\n",
+			unwanted: "scrapes",
 		},
 		"OwnAnnotation": {
 			reason: "without annotations the definition gets some", file: "config/crd/things.yaml",
