@@ -31,7 +31,7 @@ func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	town := newTown(t, "pieno")
 	for name, full := range map[string]struct{ asked, made string }{
-		"planning": {asked: "GET " + run.PathState},
+		"planning": {asked: "POST " + run.PathOrder},
 		"applying": {made: "ConfigMap applying-a"},
 	} {
 		t.Run(name, func(t *testing.T) {
