@@ -154,7 +154,7 @@ func (s *scene) job(name, what string, change ...func(*batchv1.Job)) *batchv1.Jo
 					VolumeMounts: []corev1.VolumeMount{
 						{Name: "broker", MountPath: "/var/run/broletto", ReadOnly: true},
 						{Name: "account", MountPath: run.DefaultAccount, ReadOnly: true},
-						{Name: "work", MountPath: "/work"},
+						{Name: "work", MountPath: "/scratch"},
 					},
 				}},
 				Volumes: []corev1.Volume{

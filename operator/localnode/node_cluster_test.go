@@ -39,14 +39,14 @@ func TestJobCompletes(t *testing.T) {
 	}
 	want := []string{
 		"env BROLETTO_ENGINES=/engines", "env BROLETTO_SERVICEACCOUNT=/var/run/secrets/kubernetes.io/serviceaccount",
-		"env BROLETTO_TOKEN=/var/run/broletto/token", "env BROLETTO_WORK=/work", "env FAKE=look",
+		"env BROLETTO_TOKEN=/var/run/broletto/token", "env BROLETTO_WORK=/scratch", "env FAKE=look",
 		"env KUBERNETES_SERVICE_HOST=" + s.node.server, "env KUBERNETES_SERVICE_PORT=" + s.node.port, "env MARK=" + s.mark,
 	}
 	if diff := cmp.Diff(want, matching(text, "env ")); diff != "" {
 		t.Errorf("the environment is another (-want +got):\n%s", diff)
 	}
 	for _, line := range []string{
-		"cwd /work <nil>", "work <nil>", "root open /file: read-only file system", "engine vroom <nil>", "ps [/proc/1] <nil>",
+		"cwd /scratch <nil>", "work <nil>", "root open /file: read-only file system", "engine vroom <nil>", "ps [/proc/1] <nil>",
 		"CapEff 0000000000000000 <nil>", "NoNewPrivs 1 <nil>", "nofile <nil> 4096",
 		fmt.Sprintf("namespace %d %s <nil>", len(s.namespace), s.namespace),
 	} {

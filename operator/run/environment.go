@@ -19,7 +19,7 @@ const (
 const (
 	DefaultToken   = "/var/run/broletto/token"
 	DefaultAccount = "/var/run/secrets/kubernetes.io/serviceaccount"
-	DefaultWork    = "/work"
+	DefaultWork    = "/scratch"
 	DefaultEngines = "/engines"
 	// DefaultState is where in DefaultWork the state is, on a disk of its own: what fills the other takes no state away.
 	DefaultState = DefaultWork + "/state"
