@@ -123,7 +123,7 @@ func TestOutputsMove(t *testing.T) {
 			secret := &corev1.Secret{ObjectMeta: stage.In(p.workspace.TargetNamespace(), name)}
 			err := client.IgnoreNotFound(p.Admin.Get(t.Context(), client.ObjectKeyFromObject(secret), secret))
 			if got := string(secret.Data["url"]); err != nil || got != want {
-				return fmt.Errorf("it has %q, want %q: %w", got, want, err)
+				return errors.Join(fmt.Errorf("it has %q, want %q", got, want), err)
 			}
 			return nil
 		})

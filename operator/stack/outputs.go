@@ -52,10 +52,7 @@ func (r *Reconciler) publish(ctx context.Context, s *v1alpha1.Stack, runs []*v1a
 // move deletes the Secret that the outputs were in, once the stack names another one or none. Where they are to be stands in the status
 // before they are there, or nobody would look for them afterwards.
 func (r *Reconciler) move(ctx context.Context, s *v1alpha1.Stack) error {
-	to := ""
-	if s.Spec.OutputsTo != nil {
-		to = string(s.Spec.OutputsTo.Secret)
-	}
+	to := outputsTo(s)
 	if s.Status.OutputsTo == to {
 		return nil
 	}
@@ -66,6 +63,14 @@ func (r *Reconciler) move(ctx context.Context, s *v1alpha1.Stack) error {
 		return nil
 	}
 	return &outcome.Wait{Reason: v1alpha1.ReasonApplying, Message: "the outputs go to Secret " + to, After: soon}
+}
+
+// outputsTo is the Secret that a stack names for its outputs; empty: none.
+func outputsTo(s *v1alpha1.Stack) string {
+	if s.Spec.OutputsTo == nil {
+		return ""
+	}
+	return string(s.Spec.OutputsTo.Secret)
 }
 
 // unpublish deletes the Secret with the outputs, if it is the stack's.

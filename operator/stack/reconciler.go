@@ -97,6 +97,9 @@ func (r *Reconciler) converge(ctx context.Context, s *v1alpha1.Stack) (next time
 	case busy != nil:
 		return meanwhile(step, busy)
 	case step.Operation != "":
+		if s.Status.OutputsTo == "" {
+			s.Status.OutputsTo = outputsTo(s) // with a write that is made anyway
+		}
 		return r.start(ctx, s, all, runs, step, in)
 	}
 	if err := cmp.Or(r.publish(ctx, s, runs), r.trim(ctx, s, runs)); err != nil {

@@ -135,8 +135,9 @@ func (f *flood) ended() bool {
 
 var errFlood = errors.New("more is printed than is taken")
 
-// chatter leaves out the state, which the engine prints where it cannot write it, with values that nobody knows to redact; and a warning about how we call the engine, which nobody who reads the log can do anything about: where the state is, is
-// said on the command line, as a backend block of ours would have to be among the code, and its path would enter the plan.
+// chatter leaves out the state, which the engine prints where it cannot write it, with values that nobody knows to redact; and a warning
+// about how we call the engine, which nobody who reads the log can do anything about: where the state is, is said on the command line, as a
+// backend block of ours would have to be among the code, and its path would enter the plan.
 type chatter struct {
 	mu   sync.Mutex // both streams are written at once
 	to   io.Writer
