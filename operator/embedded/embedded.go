@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -179,6 +180,12 @@ func judged(ctx context.Context, admin client.Client) error {
 	}
 	if len(w.Finalizers) == 0 {
 		return errors.New("a workspace gets no finalizer")
+	}
+	// A policy with parameters finds their kind some time after the others are in force; nothing but the text tells that from a refusal.
+	i := &v1alpha1.ServiceInstance{ObjectMeta: metav1.ObjectMeta{Name: "guard-probe", Namespace: metav1.NamespaceDefault}}
+	i.Spec = v1alpha1.ServiceInstanceSpec{Offering: "guard-probe", Workspace: "guard-probe"}
+	if err := admin.Create(ctx, i, client.DryRunAll); err != nil && strings.Contains(err.Error(), "failed to configure policy") {
+		return fmt.Errorf("a policy does not know its parameters yet: %w", err)
 	}
 	return nil
 }
