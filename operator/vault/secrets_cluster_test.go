@@ -7,7 +7,6 @@ import (
 	"errors"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,15 +20,11 @@ import (
 
 const namespace = "broletto-system"
 
-var corner atomic.Int32
-
 // TestSecrets holds the store to its contract with the operator's own rights.
 func TestSecrets(t *testing.T) {
 	t.Parallel()
 	store := vault.NewSecrets(operator(t), namespace)
-	vaulttest.Store(t, func(*testing.T) (vault.Store, string) {
-		return store, "corner-" + strconv.Itoa(int(corner.Add(1))) + "."
-	})
+	vaulttest.Store(t, vaulttest.Corners(store))
 	vaulttest.Vault(t, store)
 }
 

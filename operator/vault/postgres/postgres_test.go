@@ -5,10 +5,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/broletto/broletto/operator/vault"
@@ -20,11 +18,10 @@ import (
 // TestPostgres holds the store to its contract over a real server.
 func TestPostgres(t *testing.T) {
 	p := stores.NewPostgres(t)
-	var corner atomic.Int32
 	t.Run("store", func(t *testing.T) {
 		t.Parallel()
 		s := opened(t, p.Store(p.Addr, "postgres"), p.Folder)
-		vaulttest.Store(t, func(*testing.T) (vault.Store, string) { return s, "corner-" + strconv.Itoa(int(corner.Add(1))) + "." })
+		vaulttest.Store(t, vaulttest.Corners(s))
 		vaulttest.Vault(t, s)
 	})
 	t.Run("remote", func(t *testing.T) {
@@ -42,9 +39,8 @@ func TestPostgres(t *testing.T) {
 func strict(t *testing.T, p *stores.Postgres) {
 	p.Do(t, "postgres", "CREATE DATABASE strict",
 		"ALTER DATABASE strict SET default_transaction_isolation = 'serializable'", "ALTER DATABASE strict SET synchronous_commit = off")
-	var corner atomic.Int32
 	s := opened(t, p.Store(p.Addr, "strict"), p.Folder)
-	vaulttest.Store(t, func(*testing.T) (vault.Store, string) { return s, "corner-" + strconv.Itoa(int(corner.Add(1))) + "." })
+	vaulttest.Store(t, vaulttest.Corners(s))
 }
 
 // replicas make the table at once.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -33,6 +34,11 @@ func Store(t *testing.T, open func(*testing.T) (s vault.Store, prefix string)) {
 			test(t, s, prefix)
 		})
 	}
+}
+
+// Corners is for Store: corners of one store, also of one that was tested before.
+func Corners(s vault.Store) func(*testing.T) (vault.Store, string) {
+	return func(*testing.T) (vault.Store, string) { return s, "corner-" + strings.ToLower(rand.Text()) + "." }
 }
 
 func nothing(t *testing.T, s vault.Store, prefix string) {
