@@ -3,7 +3,6 @@ package chart
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"sync"
@@ -64,7 +63,7 @@ func (w *warnings) HandleWarningHeader(_ int, _ string, text string) {
 // install applies the release before the controller manager starts, so that quotas count our kinds at once.
 func install(t *testing.T) *installation {
 	t.Helper()
-	i := &installation{warnings: &warnings{}, metrics: freeAddress(t), probes: freeAddress(t)}
+	i := &installation{warnings: &warnings{}, metrics: cluster.FreeAddress(t), probes: cluster.FreeAddress(t)}
 	values := map[string]any{"extraArgs": []any{"--metrics-bind-address=" + i.metrics, "--health-probe-bind-address=" + i.probes, "--broker-bind-address=127.0.0.1:0"}}
 	manifest := render(t, home, values).manifest()
 	i.objects = objects(t, manifest)
@@ -91,19 +90,6 @@ func install(t *testing.T) *installation {
 		t.Fatal(err)
 	}
 	return i
-}
-
-// freeAddress is one at which nobody listens now. Somebody may before the operator does; then it fails to start and says so.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return l.Addr().String()
 }
 
 // restricted is the namespace of config/manager, which admits only what the strictest Pod Security Standard does, by another name.

@@ -8,6 +8,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"sync"
 	"testing"
@@ -131,4 +132,15 @@ func Client(t testing.TB, cfg *rest.Config) client.Client {
 		t.Fatalf("a client of %s: %v", cfg.Host, err)
 	}
 	return c
+}
+
+// FreeAddress is a loopback address at which nobody listens now. Somebody may before it is used; then what was to listen there says so.
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
 }

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -81,7 +80,7 @@ func start(t *testing.T, env ...string) *operator {
 	cfg := cluster.Operator(t)
 	o := &operator{
 		ended: make(chan struct{}), log: filepath.Join(dir, "operator.log"),
-		metrics: freeAddress(t), probes: freeAddress(t), credential: credentialOf(t, cfg.BearerToken), requests: open(t),
+		metrics: cluster.FreeAddress(t), probes: cluster.FreeAddress(t), credential: credentialOf(t, cfg.BearerToken), requests: open(t),
 	}
 	log, err := os.Create(o.log)
 	if err != nil {
@@ -105,17 +104,6 @@ func start(t *testing.T, env ...string) *operator {
 	}()
 	t.Cleanup(func() { o.cleanup(t) })
 	return o
-}
-
-// freeAddress is a loopback address that nobody listens on now.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 // credentialOf is what the audit log calls a service account token.

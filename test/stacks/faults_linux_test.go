@@ -77,7 +77,7 @@ func TestKill(t *testing.T) {
 				t.Parallel()
 				w := *town
 				w.T = t
-				s := w.three(k.name+"-"+string(who), v1alpha1.OpenTofu)
+				s := w.three(k.name + "-" + string(who))
 				if k.at.early {
 					s.Spec.Source.Inline, s.Spec.Variables = map[string]v1alpha1.SourceText{"main.tf": `resource "terraform_data" "a" {}`}, nil
 					s.Spec.DeletionPolicy = v1alpha1.StackOrphan
@@ -102,9 +102,9 @@ func TestKill(t *testing.T) {
 }
 
 // three is a stack that makes three objects, one after the other, by itself.
-func (w *town) three(name string, engine v1alpha1.EngineName) *v1alpha1.Stack {
+func (w *town) three(name string) *v1alpha1.Stack {
 	w.Helper()
-	s := w.stack(name, engine, map[v1alpha1.EngineName]string{v1alpha1.OpenTofu: "three", v1alpha1.Pulumi: "three-pulumi"}[engine])
+	s := w.stack(name, v1alpha1.OpenTofu, "three")
 	delete(s.Spec.Variables, "motto")
 	s.Spec.Variables["name"] = text(name)
 	s.Spec.Approval = v1alpha1.ApprovalAutomatic
@@ -216,7 +216,7 @@ func (t *trap) processes() []process {
 
 func (t *trap) engine() (process, bool) {
 	for _, p := range t.processes() {
-		if p.does("tofu", "") || (p.does("pulumi", "") && !p.does("pulumi-", "")) {
+		if p.does("tofu", "") {
 			return p, true
 		}
 	}

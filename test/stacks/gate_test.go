@@ -21,6 +21,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -68,13 +69,9 @@ const (
 	failing         // 500
 )
 
-func newGate() (*gate, error) {
-	address, err := unused()
-	if err != nil {
-		return nil, err
-	}
+func newGate(t *testing.T) (*gate, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	return &gate{broker: address, listener: l, guards: map[stackKey]guard{}, leaves: map[string]int{}}, err
+	return &gate{broker: cluster.FreeAddress(t), listener: l, guards: map[stackKey]guard{}, leaves: map[string]int{}}, err
 }
 
 func (g *gate) url() string { return "https://" + g.listener.Addr().String() }

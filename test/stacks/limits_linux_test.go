@@ -20,6 +20,7 @@ import (
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/operator/embedded"
 	"github.com/broletto/broletto/operator/run"
+	"github.com/broletto/broletto/test/cluster"
 )
 
 // TestDiskFull fills the disk that a run writes to: while it plans, and when it has made the first of three objects. The run says what is wrong
@@ -38,7 +39,7 @@ func TestDiskFull(t *testing.T) {
 			t.Parallel()
 			w := *town
 			w.T = t
-			s := w.three(name, v1alpha1.OpenTofu)
+			s := w.three(name)
 			key := stackKey{s.Namespace, s.Name}
 			var d disk
 			w.gate.watch(key, func(m moment) verdict {
@@ -103,8 +104,6 @@ type disk struct {
 	failed       error
 }
 
-const work = "/work"
-
 // shrink mounts it in the jail of a stack's newest pod, below what is mounted there.
 func (d *disk) shrink(w *witness, s stackKey) {
 	d.once.Do(func() {
@@ -134,28 +133,28 @@ func mountSmall(pid int) error {
 		return err
 	}
 	var owner unix.Stat_t
-	if err := unix.Stat(work, &owner); err != nil {
+	if err := unix.Stat(run.DefaultWork, &owner); err != nil {
 		return err
 	}
-	state, err := unix.OpenTree(unix.AT_FDCWD, work+"/state", unix.OPEN_TREE_CLONE)
+	state, err := unix.OpenTree(unix.AT_FDCWD, run.DefaultState, unix.OPEN_TREE_CLONE)
 	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 		return err
 	}
 	isMounted := err == nil
-	if err := unix.Mount("tmpfs", work, "tmpfs", 0, fmt.Sprintf("size=8m,mode=0700,uid=%d,gid=%d", owner.Uid, owner.Gid)); err != nil {
+	if err := unix.Mount("tmpfs", run.DefaultWork, "tmpfs", 0, fmt.Sprintf("size=8m,mode=0700,uid=%d,gid=%d", owner.Uid, owner.Gid)); err != nil {
 		return err
 	}
 	if !isMounted {
 		return nil
 	}
-	return errors.Join(unix.Mkdir(work+"/state", 0o700), unix.MoveMount(state, "", unix.AT_FDCWD, work+"/state", unix.MOVE_MOUNT_F_EMPTY_PATH))
+	return errors.Join(unix.Mkdir(run.DefaultState, 0o700), unix.MoveMount(state, "", unix.AT_FDCWD, run.DefaultState, unix.MOVE_MOUNT_F_EMPTY_PATH))
 }
 
 // fill leaves no byte.
 func (d *disk) fill() {
 	d.filled.Do(func() {
 		d.lock.Lock()
-		path := filepath.Join(d.root, work, "filler")
+		path := filepath.Join(d.root, run.DefaultWork, "filler")
 		d.lock.Unlock()
 		f, err := os.Create(path)
 		for zeros := make([]byte, 1<<12); err == nil; {
@@ -189,7 +188,7 @@ func TestBrokerGone(t *testing.T) {
 			t.Parallel()
 			w := *town
 			w.T = t
-			s := w.three(name, v1alpha1.OpenTofu)
+			s := w.three(name)
 			var times atomic.Int32
 			w.gate.watch(stackKey{s.Namespace, s.Name}, func(m moment) verdict {
 				if m.what != "PUT "+run.PathState || m.served != (v == broken) {
@@ -227,10 +226,7 @@ func TestTwoLeaders(t *testing.T) {
 	w := newTown(t, "duumviri")
 	other := w.operator.settings
 	other.Metrics = "0"
-	var err error
-	if other.Broker, err = unused(); err != nil {
-		t.Fatal(err)
-	}
+	other.Broker = cluster.FreeAddress(t)
 	second := newOperator(other)
 	w.gate.serve(other.Broker)
 	over := make(chan struct{})
@@ -255,7 +251,7 @@ func TestTwoLeaders(t *testing.T) {
 	})
 	var all []*v1alpha1.Stack
 	for i := range 4 {
-		s := w.three(fmt.Sprintf("due-%d", i), v1alpha1.OpenTofu)
+		s := w.three(fmt.Sprintf("due-%d", i))
 		w.create(s)
 		all = append(all, s)
 	}

@@ -67,7 +67,7 @@ var (
 func running(t *testing.T) *plant {
 	t.Helper()
 	var err error
-	begin.Do(func() { err = works.start() })
+	begin.Do(func() { err = works.start(t) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func running(t *testing.T) *plant {
 	return &works
 }
 
-func (p *plant) start() error {
+func (p *plant) start(t *testing.T) error {
 	ctx := context.Background()
 	engines, err := kube.BuildEngines(ctx, os.Stderr)
 	if err != nil {
@@ -96,11 +96,11 @@ func (p *plant) start() error {
 	if _, err := localnode.Start(ctx, o); err != nil {
 		return err
 	}
-	return p.operates(ctx)
+	return p.operates(ctx, t)
 }
 
 // operates starts the operator, and what stands between it and its runners.
-func (p *plant) operates(ctx context.Context) error {
+func (p *plant) operates(ctx context.Context, t *testing.T) error {
 	cfg, err := cluster.Plane().Operator(ctx)
 	if err != nil {
 		return err
@@ -112,10 +112,8 @@ func (p *plant) operates(ctx context.Context) error {
 	if err := embedded.WriteKubeconfig(p.settings.Kubeconfig, cfg, ""); err != nil {
 		return err
 	}
-	if p.metrics, err = unused(); err != nil {
-		return err
-	}
-	if p.gate, err = newGate(); err != nil {
+	p.metrics = cluster.FreeAddress(t)
+	if p.gate, err = newGate(t); err != nil {
 		return err
 	}
 	first := p.settings

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"sync"
@@ -136,13 +135,4 @@ func (o *operator) signal(s syscall.Signal) {
 	if o.process != nil {
 		_ = o.process.Signal(s) // it may be dead already
 	}
-}
-
-// unused is an address of this machine's where nobody listens.
-func unused() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }

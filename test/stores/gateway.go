@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/broletto/broletto/hack/kube"
+	"github.com/broletto/broletto/test/cluster"
 )
 
 // Gateway is an S3 store with one bucket.
@@ -24,7 +25,7 @@ func NewGateway(t *testing.T) *Gateway {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &Gateway{Addr: free(t), Bucket: "stati"}
+	g := &Gateway{Addr: cluster.FreeAddress(t), Bucket: "stati"}
 	root := t.TempDir()
 	if err := os.Mkdir(filepath.Join(root, g.Bucket), 0o700); err != nil {
 		t.Fatal(err)

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/broletto/broletto/test/cluster"
 )
 
 // Postgres is a PostgreSQL server.
@@ -55,7 +57,7 @@ func NewPostgres(t *testing.T) *Postgres {
 	if out, err := prepare.CombinedOutput(); err != nil {
 		t.Fatalf("making a database: %v\n%s", err, out)
 	}
-	addr := free(t)
+	addr := cluster.FreeAddress(t)
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		t.Fatal(err)

@@ -72,13 +72,3 @@ func Folder(t *testing.T, files map[string]string) string {
 	}
 	return dir
 }
-
-func free(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
-}
