@@ -23,6 +23,10 @@ var (
 			&StackRun{}, &StackRunList{},
 			&ServiceOffering{}, &ServiceOfferingList{},
 			&ServiceInstance{}, &ServiceInstanceList{},
+			&BackupRepository{}, &BackupRepositoryList{},
+			&BackupPolicy{}, &BackupPolicyList{},
+			&Backup{}, &BackupList{},
+			&Restore{}, &RestoreList{},
 		)
 		metav1.AddToGroupVersion(scheme, GroupVersion)
 		return nil

@@ -24,6 +24,26 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.AllocationApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Approval"):
 		return &apiv1alpha1.ApprovalApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Backup"):
+		return &apiv1alpha1.BackupApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("BackupBucket"):
+		return &apiv1alpha1.BackupBucketApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("BackupPolicy"):
+		return &apiv1alpha1.BackupPolicyApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("BackupPolicySpec"):
+		return &apiv1alpha1.BackupPolicySpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("BackupPolicyStatus"):
+		return &apiv1alpha1.BackupPolicyStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("BackupRepository"):
+		return &apiv1alpha1.BackupRepositoryApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("BackupRepositorySpec"):
+		return &apiv1alpha1.BackupRepositorySpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("BackupRepositoryStatus"):
+		return &apiv1alpha1.BackupRepositoryStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("BackupSpec"):
+		return &apiv1alpha1.BackupSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("BackupStatus"):
+		return &apiv1alpha1.BackupStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Budget"):
 		return &apiv1alpha1.BudgetApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Codes"):
@@ -42,16 +62,26 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.DemandApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Drift"):
 		return &apiv1alpha1.DriftApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Drill"):
+		return &apiv1alpha1.DrillApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("DrillResult"):
+		return &apiv1alpha1.DrillResultApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Egress"):
 		return &apiv1alpha1.EgressApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("GitSource"):
 		return &apiv1alpha1.GitSourceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Hook"):
+		return &apiv1alpha1.HookApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("JointEntity"):
 		return &apiv1alpha1.JointEntityApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("LeftOut"):
+		return &apiv1alpha1.LeftOutApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Limits"):
 		return &apiv1alpha1.LimitsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Membership"):
 		return &apiv1alpha1.MembershipApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ObjectLock"):
+		return &apiv1alpha1.ObjectLockApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("OCISource"):
 		return &apiv1alpha1.OCISourceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("OfferedStack"):
@@ -66,6 +96,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.PlannedChangeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PlanSummary"):
 		return &apiv1alpha1.PlanSummaryApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PolicyWorkspace"):
+		return &apiv1alpha1.PolicyWorkspaceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Population"):
 		return &apiv1alpha1.PopulationApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Price"):
@@ -74,6 +106,16 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ProcurementApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Provisions"):
 		return &apiv1alpha1.ProvisionsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Restore"):
+		return &apiv1alpha1.RestoreApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RestoreSpec"):
+		return &apiv1alpha1.RestoreSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RestoreStatus"):
+		return &apiv1alpha1.RestoreStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RestoreTarget"):
+		return &apiv1alpha1.RestoreTargetApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Retention"):
+		return &apiv1alpha1.RetentionApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RunFailure"):
 		return &apiv1alpha1.RunFailureApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ServiceInstance"):

@@ -37,6 +37,8 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.broletto.broletto.api.v1alpha1.AccessRole
 - name: com.github.broletto.broletto.api.v1alpha1.AccessRole
   scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.AgeRecipient
+  scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.Agreement
   map:
     fields:
@@ -120,6 +122,251 @@ var schemaYAML = typed.YAMLObject(`types:
   scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.Audience
   scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.Backup
+  map:
+    fields:
+    - name: apiVersion
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: metadata
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+    - name: spec
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.BackupSpec
+    - name: status
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.BackupStatus
+      default:
+        observedGeneration: -1
+- name: com.github.broletto.broletto.api.v1alpha1.BackupBucket
+  map:
+    fields:
+    - name: bucket
+      type:
+        scalar: string
+    - name: credentialsSecret
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.SecretName
+    - name: endpoint
+      type:
+        scalar: string
+    - name: prefix
+      type:
+        scalar: string
+      default: ""
+    - name: region
+      type:
+        scalar: string
+      default: us-east-1
+- name: com.github.broletto.broletto.api.v1alpha1.BackupPolicy
+  map:
+    fields:
+    - name: apiVersion
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: metadata
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+    - name: spec
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.BackupPolicySpec
+    - name: status
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.BackupPolicyStatus
+      default:
+        observedGeneration: -1
+- name: com.github.broletto.broletto.api.v1alpha1.BackupPolicySpec
+  map:
+    fields:
+    - name: drill
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Drill
+    - name: hooks
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.Hook
+          elementRelationship: associative
+          keys:
+          - name
+    - name: recoveryPointHours
+      type:
+        scalar: numeric
+    - name: recoveryTimeMinutes
+      type:
+        scalar: numeric
+    - name: repository
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.RepositoryName
+    - name: retention
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Retention
+    - name: schedule
+      type:
+        scalar: string
+    - name: selector
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector
+    - name: timeZone
+      type:
+        scalar: string
+    - name: workspaces
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.WorkspaceName
+          elementRelationship: associative
+- name: com.github.broletto.broletto.api.v1alpha1.BackupPolicyStatus
+  map:
+    fields:
+    - name: conditions
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Condition
+          elementRelationship: associative
+          keys:
+          - type
+    - name: nextRun
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: observedGeneration
+      type:
+        scalar: numeric
+    - name: workspaces
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.PolicyWorkspace
+          elementRelationship: associative
+          keys:
+          - name
+- name: com.github.broletto.broletto.api.v1alpha1.BackupRepository
+  map:
+    fields:
+    - name: apiVersion
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: metadata
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+    - name: spec
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.BackupRepositorySpec
+    - name: status
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.BackupRepositoryStatus
+      default:
+        observedGeneration: -1
+- name: com.github.broletto.broletto.api.v1alpha1.BackupRepositorySpec
+  map:
+    fields:
+    - name: consortium
+      type:
+        scalar: string
+    - name: escrow
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.AgeRecipient
+    - name: failureDomain
+      type:
+        scalar: string
+    - name: objectLock
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.ObjectLock
+    - name: region
+      type:
+        scalar: string
+    - name: s3
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.BackupBucket
+- name: com.github.broletto.broletto.api.v1alpha1.BackupRepositoryStatus
+  map:
+    fields:
+    - name: conditions
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Condition
+          elementRelationship: associative
+          keys:
+          - type
+    - name: observedGeneration
+      type:
+        scalar: numeric
+    - name: provenAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: com.github.broletto.broletto.api.v1alpha1.BackupSpec
+  map:
+    fields:
+    - name: keepDays
+      type:
+        scalar: numeric
+    - name: repository
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.RepositoryName
+    - name: workspace
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.WorkspaceName
+- name: com.github.broletto.broletto.api.v1alpha1.BackupStatus
+  map:
+    fields:
+    - name: bytes
+      type:
+        scalar: numeric
+    - name: conditions
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Condition
+          elementRelationship: associative
+          keys:
+          - type
+    - name: leftOut
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.LeftOut
+          elementRelationship: atomic
+    - name: lost
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: manifest
+      type:
+        scalar: string
+    - name: objects
+      type:
+        scalar: numeric
+    - name: observedGeneration
+      type:
+        scalar: numeric
+    - name: sequence
+      type:
+        scalar: numeric
+    - name: startedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: verifiedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: written
+      type:
+        scalar: numeric
+- name: com.github.broletto.broletto.api.v1alpha1.Bindings
+  scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.Budget
   map:
     fields:
@@ -168,6 +415,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: other
       type:
         scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.Conflicts
+  scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.Consortium
   map:
     fields:
@@ -317,6 +566,36 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: numeric
 - name: com.github.broletto.broletto.api.v1alpha1.DriftAction
   scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.Drill
+  map:
+    fields:
+    - name: everyDays
+      type:
+        scalar: numeric
+- name: com.github.broletto.broletto.api.v1alpha1.DrillResult
+  map:
+    fields:
+    - name: at
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: backup
+      type:
+        scalar: string
+    - name: bytesRead
+      type:
+        scalar: numeric
+    - name: message
+      type:
+        scalar: string
+    - name: passed
+      type:
+        scalar: boolean
+    - name: restore
+      type:
+        scalar: string
+    - name: seconds
+      type:
+        scalar: numeric
 - name: com.github.broletto.broletto.api.v1alpha1.Egress
   map:
     fields:
@@ -356,6 +635,34 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: url
       type:
         scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.Hook
+  map:
+    fields:
+    - name: after
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: before
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: container
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+    - name: podSelector
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector
+    - name: timeoutSeconds
+      type:
+        scalar: numeric
+      default: 300
 - name: com.github.broletto.broletto.api.v1alpha1.Hostname
   scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.JointEntity
@@ -369,6 +676,15 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.JointEntityForm
   scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.LeftOut
+  map:
+    fields:
+    - name: what
+      type:
+        scalar: string
+    - name: why
+      type:
+        scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.Limits
   map:
     fields:
@@ -388,6 +704,8 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 20
+- name: com.github.broletto.broletto.api.v1alpha1.LockMode
+  scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.Membership
   map:
     fields:
@@ -415,6 +733,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: secret
       type:
         namedType: com.github.broletto.broletto.api.v1alpha1.SecretName
+- name: com.github.broletto.broletto.api.v1alpha1.ObjectLock
+  map:
+    fields:
+    - name: days
+      type:
+        scalar: numeric
+    - name: mode
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.LockMode
 - name: com.github.broletto.broletto.api.v1alpha1.OfferedStack
   map:
     fields:
@@ -517,6 +844,27 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.broletto.broletto.api.v1alpha1.ResourceAddress
 - name: com.github.broletto.broletto.api.v1alpha1.PodSecurity
   scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.PolicyWorkspace
+  map:
+    fields:
+    - name: backup
+      type:
+        scalar: string
+    - name: drill
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.DrillResult
+    - name: name
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.WorkspaceName
+    - name: scheduledFor
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: verified
+      type:
+        scalar: string
+    - name: verifiedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: com.github.broletto.broletto.api.v1alpha1.Population
   map:
     fields:
@@ -579,8 +927,139 @@ var schemaYAML = typed.YAMLObject(`types:
   map:
     elementType:
       namedType: com.github.broletto.broletto.api.v1alpha1.Amount
+- name: com.github.broletto.broletto.api.v1alpha1.RepositoryName
+  scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.ResourceAddress
   scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.Restore
+  map:
+    fields:
+    - name: apiVersion
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: metadata
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+    - name: spec
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.RestoreSpec
+    - name: status
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.RestoreStatus
+      default:
+        observedGeneration: -1
+- name: com.github.broletto.broletto.api.v1alpha1.RestoreMode
+  scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.RestoreSpec
+  map:
+    fields:
+    - name: backup
+      type:
+        scalar: string
+    - name: bindings
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Bindings
+      default: Skip
+    - name: into
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.RestoreTarget
+    - name: mode
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.RestoreMode
+      default: Apply
+- name: com.github.broletto.broletto.api.v1alpha1.RestoreStatus
+  map:
+    fields:
+    - name: bytesRead
+      type:
+        scalar: numeric
+    - name: conditions
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Condition
+          elementRelationship: associative
+          keys:
+          - type
+    - name: conflicts
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: creates
+      type:
+        scalar: numeric
+    - name: finishedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: lost
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: namespace
+      type:
+        scalar: string
+    - name: observedGeneration
+      type:
+        scalar: numeric
+    - name: refused
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.LeftOut
+          elementRelationship: atomic
+    - name: replaced
+      type:
+        scalar: numeric
+    - name: requester
+      type:
+        scalar: string
+    - name: same
+      type:
+        scalar: numeric
+    - name: skipped
+      type:
+        scalar: numeric
+    - name: startedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: com.github.broletto.broletto.api.v1alpha1.RestoreTarget
+  map:
+    fields:
+    - name: conflicts
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Conflicts
+    - name: newWorkspace
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.WorkspaceName
+    - name: workspace
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.WorkspaceName
+- name: com.github.broletto.broletto.api.v1alpha1.Retention
+  map:
+    fields:
+    - name: daily
+      type:
+        scalar: numeric
+    - name: last
+      type:
+        scalar: numeric
+      default: 1
+    - name: monthly
+      type:
+        scalar: numeric
+    - name: weekly
+      type:
+        scalar: numeric
+    - name: yearly
+      type:
+        scalar: numeric
 - name: com.github.broletto.broletto.api.v1alpha1.RunFailure
   map:
     fields:

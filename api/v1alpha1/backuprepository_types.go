@@ -1,0 +1,202 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// ConditionWormProven tells whether the store was seen to refuse what an object lock forbids: deleting a version, shortening its lock, going
+// around it. It is tried on an object of our own, never taken from what the store says of itself.
+const ConditionWormProven = "WormProven"
+
+// Reasons of a BackupRepository.
+const (
+	// ReasonCredentialsMissing surfaces when the Secret of s3.credentialsSecret, or what it must hold, is not there.
+	ReasonCredentialsMissing = "CredentialsMissing"
+	// ReasonStoreUnfit surfaces when the store takes what it must refuse: a write over an object that is there, or a deletion under a lock.
+	ReasonStoreUnfit = "StoreUnfit"
+	// ReasonStoreUnreachable surfaces when the store does not answer or refuses our credentials; it is asked again.
+	ReasonStoreUnreachable = "StoreUnreachable"
+	// ReasonClockWrong surfaces when the store's clock and ours are more than five minutes apart: locks and retention go by time.
+	ReasonClockWrong = "ClockWrong"
+	// ReasonNotAsked surfaces when no object lock is asked for: whoever holds the credentials can delete backups.
+	ReasonNotAsked = "NotAsked"
+	// ReasonLockKept surfaces when the store refused every try.
+	ReasonLockKept = "LockKept"
+)
+
+// RepositoryName is the name of a BackupRepository: a DNS label of at most 40 characters.
+//
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=40
+// +kubebuilder:validation:XValidation:rule=`self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')`,message="a repository's name is a DNS label of at most 40 characters, for example primario"
+type RepositoryName string
+
+// LockMode is how strict an object lock is: Compliance lets nobody delete before its time, Governance whoever has a right of its own.
+//
+// +kubebuilder:validation:Enum=Compliance;Governance
+type LockMode string
+
+// Lock modes.
+const (
+	LockCompliance LockMode = "Compliance"
+	LockGovernance LockMode = "Governance"
+)
+
+// AgeRecipient is a public key of age (https://age-encryption.org/v1): "age1" and 58 more characters.
+//
+// +kubebuilder:validation:MinLength=62
+// +kubebuilder:validation:MaxLength=62
+// +kubebuilder:validation:XValidation:rule=`self.matches('^age1[02-9ac-hj-np-z]{58}$')`,message="a recipient is a public key as age-keygen prints it, age1 and 58 more characters"
+type AgeRecipient string
+
+// BackupRepositorySpec says where backups are.
+type BackupRepositorySpec struct {
+	// consortium is the name of the Consortium whose tenants may use it.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a repository stays with its consortium: make another one"
+	Consortium string `json:"consortium"`
+
+	// region is where the data lie, for example "ch-ticino-1".
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Region string `json:"region"`
+
+	// s3 is the bucket.
+	// +required
+	S3 BackupBucket `json:"s3"`
+
+	// objectLock has every object refuse to be deleted for some days, whoever asks; the bucket must have been made with object lock.
+	// Absent: whoever holds the credentials can delete backups.
+	// +optional
+	ObjectLock *ObjectLock `json:"objectLock,omitempty"`
+
+	// failureDomain names what fails together, for example "dc-1".
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	FailureDomain string `json:"failureDomain"`
+
+	// escrow is the joint entity's recipient: its identity, kept off line, opens every tenant's key when all else is lost.
+	// +required
+	Escrow AgeRecipient `json:"escrow"`
+}
+
+// BackupBucket is one bucket of an S3 store.
+//
+// +kubebuilder:validation:XValidation:rule="self.endpoint == oldSelf.endpoint && self.bucket == oldSelf.bucket && self.prefix == oldSelf.prefix",message="a repository stays where its backups are: make another one"
+type BackupBucket struct {
+	// endpoint is where the store answers: https://host or, on a network of one's own, http://host, with a port if need be.
+	// +required
+	// +kubebuilder:validation:MinLength=8
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$') || self.matches(r'^https?://\[[0-9a-fA-F:]+\](:[0-9]{1,5})?$')`,message="endpoint is scheme, host and port alone, for example https://s3.ticino.example"
+	Endpoint string `json:"endpoint"`
+
+	// bucket is its name.
+	// +required
+	// +kubebuilder:validation:MinLength=3
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^[a-z0-9][-a-z0-9.]*[a-z0-9]$')`,message="bucket is a name of S3: 3 to 63 lower-case letters, digits, dots and dashes, for example broletto-primario"
+	Bucket string `json:"bucket"`
+
+	// prefix is what names of objects begin with, for a bucket that holds other things too, for example "broletto". Default: nothing.
+	// +optional
+	// +kubebuilder:default=""
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule=`self == '' || self.matches('^[a-z0-9][-a-z0-9/]*[a-z0-9]$')`,message="prefix has lower-case letters, digits, dashes and slashes within, for example broletto"
+	Prefix string `json:"prefix"`
+
+	// region is the region that requests are signed for. Default: us-east-1, which stores without regions take.
+	// +optional
+	// +kubebuilder:default=us-east-1
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Region string `json:"region,omitempty"`
+
+	// credentialsSecret is a Secret in the operator's namespace with access-key-id and secret-access-key.
+	// +required
+	CredentialsSecret SecretName `json:"credentialsSecret"`
+}
+
+// ObjectLock has the store refuse deletions.
+type ObjectLock struct {
+	// mode is Compliance or Governance.
+	// +required
+	Mode LockMode `json:"mode"`
+
+	// days is for how long each object is locked after the last backup that needs it.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=3660
+	Days int32 `json:"days"`
+}
+
+// BackupRepositoryStatus is what was found of it.
+type BackupRepositoryStatus struct {
+	// observedGeneration is the generation of the spec that the conditions speak of; -1 before the first look.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// conditions are Ready, Reconciling, Stalled and WormProven.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:XValidation:rule=`self.all(c, c.lastTransitionTime > timestamp('0001-01-01T00:00:00Z'))`,message="lastTransitionTime is a time as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// provenAt is when the store was last tried, by its own clock.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
+	ProvenAt *metav1.Time `json:"provenAt,omitempty"`
+}
+
+// BackupRepository is one object store that holds backups (archivio dei salvataggi). Each tenant's backups in it are sealed with a key of the
+// tenant's own, which the operator keeps and which lies in the bucket too, for the escrow to open.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,shortName=bkr,categories=broletto
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Worm",type=string,JSONPath=`.status.conditions[?(@.type=="WormProven")].status`
+// +kubebuilder:printcolumn:name="Region",type=string,JSONPath=`.spec.region`
+// +kubebuilder:printcolumn:name="Domain",type=string,JSONPath=`.spec.failureDomain`
+// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name is a DNS label of at most 40 characters, for example primario"
+type BackupRepository struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec says where backups are.
+	// +required
+	Spec BackupRepositorySpec `json:"spec"`
+
+	// status is what was found of it; only the operator writes here.
+	// +optional
+	// +kubebuilder:default:={"observedGeneration":-1}
+	Status BackupRepositoryStatus `json:"status,omitzero"`
+}
+
+// BackupRepositoryList is a list of BackupRepository objects.
+//
+// +kubebuilder:object:root=true
+type BackupRepositoryList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []BackupRepository `json:"items"`
+}
+
+// GetConditions returns the conditions, for the kit that sets them.
+func (r *BackupRepository) GetConditions() *[]metav1.Condition { return &r.Status.Conditions }
+
+// SetObservedGeneration says which spec the conditions speak of.
+func (r *BackupRepository) SetObservedGeneration(generation int64) {
+	r.Status.ObservedGeneration = generation
+}
+
+// GetObservedGeneration returns the generation that the conditions speak of; -1 before the first look.
+func (r *BackupRepository) GetObservedGeneration() int64 { return r.Status.ObservedGeneration }
