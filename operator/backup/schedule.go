@@ -78,7 +78,7 @@ func (c calendar) seek(from time.Time, step int, fits func(time.Time) bool) time
 		if !c.names(noon) {
 			continue
 		}
-		if t := c.on(noon); fits(t) {
+		if t := c.on(noon); t.Day() == noon.Day() && fits(t) { // some zones have once left out a day
 			return t
 		}
 	}
