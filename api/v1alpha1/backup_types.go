@@ -10,12 +10,6 @@ const ConditionWhole = "Whole"
 
 // Reasons of a Backup.
 const (
-	// ReasonBackingUp surfaces while the workspace is read.
-	ReasonBackingUp = "BackingUp"
-	// ReasonVerifying surfaces while what was written is read back from the store.
-	ReasonVerifying = "Verifying"
-	// ReasonCompleted surfaces when everything was read back from the store and is as it was written.
-	ReasonCompleted = "Completed"
 	// ReasonDamaged surfaces when something of the backup cannot be read back: status.lost says what.
 	ReasonDamaged = "Damaged"
 	// ReasonWorkspaceGone surfaces when the workspace went before it was backed up.
@@ -92,7 +86,7 @@ type BackupStatus struct {
 	// +kubebuilder:validation:Maximum=9007199254740991
 	Bytes int64 `json:"bytes,omitempty"`
 
-	// written is how many of them were new.
+	// written is how many files were new in the store; what did not change since the last backup is not written again.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=9007199254740991

@@ -20,6 +20,8 @@ const (
 	ReasonClockWrong = "ClockWrong"
 	// ReasonNotAsked surfaces when no object lock is asked for: whoever holds the credentials can delete backups.
 	ReasonNotAsked = "NotAsked"
+	// ReasonKeyLost surfaces when the bucket has backups of a tenant whose key is not in the operator's namespace.
+	ReasonKeyLost = "KeyLost"
 	// ReasonLockKept surfaces when the store refused every try.
 	ReasonLockKept = "LockKept"
 )

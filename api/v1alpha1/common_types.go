@@ -35,6 +35,9 @@ const (
 	LabelRun = "broletto.dev/run"
 	// LabelStack holds the name of the Stack, on its StackRuns and on their Jobs and pods.
 	LabelStack = "broletto.dev/stack"
+	// LabelPolicy holds the name of the BackupPolicy, on the Backups that it made, on the Restores that are its drills and on their workspaces.
+	// Only the operator writes it.
+	LabelPolicy = "broletto.dev/policy"
 	// LabelAnyNode is "true" on a managed namespace whose tenant names no pools of nodes: its pods may run on any.
 	LabelAnyNode = "broletto.dev/any-node"
 )

@@ -14,12 +14,6 @@ const (
 	ReasonWorkspaceExists = "WorkspaceExists"
 	// ReasonRequesterUnknown surfaces when nobody knows who asked: the object was made while the admission policies were not in force.
 	ReasonRequesterUnknown = "RequesterUnknown"
-	// ReasonRestoring surfaces while objects are made.
-	ReasonRestoring = "Restoring"
-	// ReasonPlanned surfaces when a dry run is done: status says what would be.
-	ReasonPlanned = "Planned"
-	// ReasonRestored surfaces when everything that the backup holds and the requester may make is there.
-	ReasonRestored = "Restored"
 	// ReasonPartlyRestored surfaces when something was refused or lost: status.refused and status.lost say what.
 	ReasonPartlyRestored = "PartlyRestored"
 )

@@ -240,6 +240,13 @@ type TenantSpec struct {
 	// +kubebuilder:validation:items:MaxLength=63
 	// +kubebuilder:validation:items:XValidation:rule=`self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')`,message="a runtime class is a DNS label of at most 63 characters, for example gvisor"
 	RuntimeClasses []string `json:"runtimeClasses,omitempty"`
+
+	// backupRecipients are the tenant's own recipients of age: with an identity of one of them, the bucket alone gives its backups back,
+	// without the joint entity. Absent: only the escrow of the repository opens them.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=8
+	BackupRecipients []AgeRecipient `json:"backupRecipients,omitempty"`
 }
 
 // Sponsor is the member that an external body belongs to.

@@ -245,6 +245,7 @@ func controllers(mgr ctrl.Manager, o Options) error {
 		(&workspace.Reconciler{Client: c, Apply: applier, Events: recorder, Now: o.Now}).SetupWithManager(mgr),
 		stacks(mgr, c, recorder, o),
 		catalogue(mgr, c, recorder, o),
+		backups(mgr, c, recorder, o),
 		metrics.Registry.Register(keeper.Collector(mgr.GetCache())),
 		metrics.Registry.Register(isolation.Collector(mgr.GetCache(), standing(mgr, keeper), o.Now)),
 		metrics.Registry.Register(consortium.Collector(mgr.GetCache())),

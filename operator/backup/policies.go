@@ -1,0 +1,196 @@
+package backup
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/condition"
+	"github.com/broletto/broletto/operator/depot"
+	"github.com/broletto/broletto/operator/outcome"
+)
+
+// Policies has workspaces backed up on schedule, lets go what is kept no longer, rehearses restores, and watches promises.
+type Policies struct {
+	Client client.Client
+	Depot  *depot.Depot
+	Now    func() time.Time
+}
+
+// Reconcile does what is due, and tells how the policy stands.
+func (r *Policies) Reconcile(ctx context.Context, p *v1alpha1.BackupPolicy) (ctrl.Result, error) {
+	if !p.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil // its backups stay
+	}
+	before := p.DeepCopy()
+	next, err := r.converge(ctx, p)
+	return outcome.Settle(ctx, r.Client, before, p, "what the policy promises holds", next, err)
+}
+
+func (r *Policies) converge(ctx context.Context, p *v1alpha1.BackupPolicy) (time.Duration, error) {
+	now := r.Now().Truncate(time.Second)
+	s, err := r.observe(ctx, p, now)
+	if err != nil {
+		tellPolicy(p, now)
+		return 0, err
+	}
+	step := decide(p, s)
+	p.Status.Workspaces = step.rows
+	p.Status.NextRun = nil
+	if next := s.calendar.next(now); !next.IsZero() {
+		p.Status.NextRun = &metav1.Time{Time: next}
+	}
+	if err := cmp.Or(r.begin(ctx, p, step), r.drill(ctx, p, step), r.remove(ctx, p, step)); err != nil {
+		return 0, err
+	}
+	if broken := tellPolicy(p, now); broken != nil {
+		return 0, broken
+	}
+	return max(step.next.Sub(r.Now()), time.Second), nil
+}
+
+// observe reads everything that a decision rests on.
+func (r *Policies) observe(ctx context.Context, p *v1alpha1.BackupPolicy, now time.Time) (s standing, err error) {
+	_, tenant, err := r.Depot.Find(ctx, p.Spec.Repository, p.Namespace)
+	if err != nil {
+		return s, err
+	}
+	consortium := &v1alpha1.Consortium{}
+	if err := r.Client.Get(ctx, client.ObjectKey{Name: tenant.Spec.Consortium}, consortium); err != nil {
+		return s, fmt.Errorf("reading consortium %s: %w", tenant.Spec.Consortium, err)
+	}
+	s.now = now
+	if s.calendar, err = newCalendar(p.Spec.Schedule, cmp.Or(p.Spec.TimeZone, consortium.Spec.TimeZone)); err != nil {
+		return s, &outcome.Stall{Reason: v1alpha1.ReasonInvalidSchedule, Err: err}
+	}
+	if s.workspaces, err = r.workspaces(ctx, p); err != nil {
+		return s, err
+	}
+	var backups v1alpha1.BackupList
+	if err := r.Client.List(ctx, &backups, client.InNamespace(p.Namespace)); err != nil {
+		return s, fmt.Errorf("listing the backups of %s: %w", p.Namespace, err)
+	}
+	s.backups = slices.DeleteFunc(backups.Items, func(b v1alpha1.Backup) bool { return b.Spec.Repository != p.Spec.Repository })
+	var restores v1alpha1.RestoreList
+	if err := r.Client.List(ctx, &restores, client.InNamespace(p.Namespace), client.MatchingLabels{v1alpha1.LabelPolicy: p.Name}); err != nil {
+		return s, fmt.Errorf("listing the drills of policy %s: %w", p.Name, err)
+	}
+	s.restores = restores.Items
+	return s, nil
+}
+
+// workspaces are those that the policy names or selects, sorted. One that is named and not there is told, and holds the others back from
+// nothing: a policy that is not Ready is seen.
+func (r *Policies) workspaces(ctx context.Context, p *v1alpha1.BackupPolicy) (names []string, err error) {
+	var all v1alpha1.WorkspaceList
+	if err := r.Client.List(ctx, &all, client.InNamespace(p.Namespace), client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
+		return nil, fmt.Errorf("listing the workspaces of %s: %w", p.Namespace, err)
+	}
+	wanted := func(w *v1alpha1.Workspace) bool {
+		return slices.Contains(p.Spec.Workspaces, v1alpha1.WorkspaceName(w.Name))
+	}
+	if p.Spec.Selector != nil {
+		selector, err := metav1.LabelSelectorAsSelector(p.Spec.Selector)
+		if err != nil {
+			return nil, outcome.Stalled(v1alpha1.ReasonInvalidSchedule, "spec.selector: %w", err)
+		}
+		wanted = func(w *v1alpha1.Workspace) bool {
+			return selector.Matches(labels.Set(w.Labels)) && w.Labels[v1alpha1.LabelPolicy] == "" // what a drill made is not backed up
+		}
+	}
+	for i := range all.Items {
+		if w := &all.Items[i]; w.DeletionTimestamp.IsZero() && wanted(w) {
+			names = append(names, w.Name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// begin makes the backups that are due. One of that name that is there already was made by an earlier pass, or is somebody's own.
+func (r *Policies) begin(ctx context.Context, p *v1alpha1.BackupPolicy, step plan) error {
+	for _, o := range step.begin {
+		b := &v1alpha1.Backup{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: o.name, Labels: map[string]string{v1alpha1.LabelPolicy: p.Name}}}
+		b.Spec = v1alpha1.BackupSpec{Workspace: v1alpha1.WorkspaceName(o.workspace), Repository: p.Spec.Repository}
+		if err := r.Client.Create(ctx, b); err != nil && !apierrors.IsAlreadyExists(err) {
+			return r.refused(err, "backup", o.name)
+		}
+	}
+	return nil
+}
+
+// refused tells of a quota that is used up as what only a person can help with.
+func (r *Policies) refused(err error, what, name string) error {
+	if apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota") {
+		return outcome.Stalled(v1alpha1.ReasonQuotaExceeded, "no %s more may be made in this namespace: delete some that are needed no longer, shorten spec.retention, or ask the platform to raise limits.backups", what)
+	}
+	return fmt.Errorf("making %s %s: %w", what, name, err)
+}
+
+// drill begins rehearsals. The workspace that one makes goes with it.
+func (r *Policies) drill(ctx context.Context, p *v1alpha1.BackupPolicy, step plan) error {
+	for _, name := range step.clear {
+		one := &v1alpha1.Restore{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: name}}
+		if err := r.Client.Delete(ctx, one); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("clearing drill %s away: %w", name, err)
+		}
+	}
+	for _, o := range step.drill {
+		one := &v1alpha1.Restore{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: o.name, Labels: map[string]string{
+			v1alpha1.LabelPolicy: p.Name, v1alpha1.LabelWorkspace: o.workspace,
+		}}}
+		one.Spec = v1alpha1.RestoreSpec{Backup: o.backup, Into: v1alpha1.RestoreTarget{NewWorkspace: drillWorkspace(o.name)}, Bindings: v1alpha1.BindingsRestore}
+		if err := r.Client.Create(ctx, one); err != nil && !apierrors.IsAlreadyExists(err) {
+			return r.refused(err, "restore", o.name)
+		}
+	}
+	return nil
+}
+
+// remove lets backups go.
+func (r *Policies) remove(ctx context.Context, p *v1alpha1.BackupPolicy, step plan) error {
+	for _, name := range step.remove {
+		b := &v1alpha1.Backup{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: name}}
+		if err := r.Client.Delete(ctx, b); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("removing backup %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// tellPolicy reports whether the promises hold, and returns what breaks the first that does not.
+func tellPolicy(p *v1alpha1.BackupPolicy, now time.Time) (broken error) {
+	for kind, judge := range map[string]func(*v1alpha1.BackupPolicy, time.Time) (bool, string, string){
+		v1alpha1.ConditionRecoveryPointKept: pointKept, v1alpha1.ConditionRecoveryTimeKept: timeKept,
+	} {
+		kept, reason, message := judge(p, now)
+		condition.Report(p, kind, kept, reason, message)
+		if !kept && (broken == nil || kind == v1alpha1.ConditionRecoveryPointKept) {
+			broken = outcome.Stalled(reason, "%s", message)
+		}
+	}
+	if missing := missing(p); broken == nil && len(missing) > 0 {
+		broken = outcome.Stalled(v1alpha1.ReasonWorkspaceNotFound, "there is no workspace %s here: write it, or take it out of spec.workspaces", strings.Join(missing, ", "))
+	}
+	return broken
+}
+
+// missing are the workspaces that the policy names and that are not there.
+func missing(p *v1alpha1.BackupPolicy) (names []string) {
+	for _, name := range p.Spec.Workspaces {
+		if !slices.ContainsFunc(p.Status.Workspaces, func(w v1alpha1.PolicyWorkspace) bool { return w.Name == name }) {
+			names = append(names, string(name))
+		}
+	}
+	return names
+}

@@ -1,0 +1,296 @@
+package backup
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/acting"
+	"github.com/broletto/broletto/operator/archive"
+	"github.com/broletto/broletto/operator/condition"
+	"github.com/broletto/broletto/operator/depot"
+	"github.com/broletto/broletto/operator/objects"
+	"github.com/broletto/broletto/operator/outcome"
+)
+
+// Finalizer keeps a Backup until the repository has forgotten it.
+const Finalizer = "broletto.dev/backup"
+
+// named is how many things a status names.
+const named = 64
+
+// Backups makes backups, reads them back, and removes them.
+type Backups struct {
+	Client  client.Client
+	Live    client.Reader
+	Depot   *depot.Depot
+	Objects *objects.Client
+	Events  events.EventRecorder
+	Now     func() time.Time
+}
+
+// scope is one pass over one backup; each field says who fills it.
+type scope struct {
+	*v1alpha1.Backup
+	workspace  *v1alpha1.Workspace        // place
+	tenant     *v1alpha1.Tenant           // open
+	from       *v1alpha1.BackupRepository // open
+	repository archive.Repository         // open
+	manifest   *archive.Manifest          // find, or read
+}
+
+// Reconcile makes a backup, once, and looks at it again when its time is over.
+func (r *Backups) Reconcile(ctx context.Context, b *v1alpha1.Backup) (ctrl.Result, error) {
+	if !b.DeletionTimestamp.IsZero() {
+		return r.finalize(ctx, b)
+	}
+	if controllerutil.AddFinalizer(b, Finalizer) {
+		if err := r.Client.Update(ctx, b); err != nil {
+			return ctrl.Result{}, err
+		}
+	}
+	before := b.DeepCopy()
+	err := r.converge(ctx, b)
+	tell(b)
+	r.log(ctx, err)
+	return outcome.Settle(ctx, r.Client, before, b, "everything was read back from the store and is as it was written", 0, err)
+}
+
+// log has the cause of a store's failure in the operator's log: the status, which tenants read, does not have it.
+func (r *Backups) log(ctx context.Context, err error) {
+	if failure, is := errors.AsType[*depot.Failure](err); is {
+		ctrl.LoggerFrom(ctx).Error(failure.Cause, "a backup repository failed")
+	}
+}
+
+func (r *Backups) converge(ctx context.Context, b *v1alpha1.Backup) error {
+	if b.Status.VerifiedAt != nil {
+		return lost(b)
+	}
+	s := &scope{Backup: b}
+	for _, phase := range []func(context.Context, *scope) error{r.open, r.find, r.place, r.read, r.verify} {
+		if err := phase(ctx, s); err != nil {
+			return err
+		}
+	}
+	return lost(b)
+}
+
+// lost is the verdict on a backup that was read back.
+func lost(b *v1alpha1.Backup) error {
+	if len(b.Status.Lost) == 0 {
+		return nil
+	}
+	return outcome.Stalled(v1alpha1.ReasonDamaged, "what was written cannot be read back: status.lost says what; the rest can be restored. Make another backup, and have the platform look at repository %s", b.Spec.Repository)
+}
+
+// open opens the tenant's part of the repository.
+func (r *Backups) open(ctx context.Context, s *scope) (err error) {
+	if s.from, s.tenant, err = r.Depot.Find(ctx, s.Spec.Repository, s.Namespace); err != nil {
+		return err
+	}
+	s.repository, err = r.Depot.Open(ctx, s.from, s.tenant)
+	return err
+}
+
+// find finds what an earlier pass wrote.
+func (r *Backups) find(ctx context.Context, s *scope) error {
+	var m *archive.Manifest
+	var err error
+	if s.Status.Sequence > 0 {
+		m, err = s.repository.Read(ctx, string(s.Spec.Workspace), s.Status.Sequence)
+	} else {
+		m, err = s.repository.Find(ctx, string(s.Spec.Workspace), string(s.UID), s.CreationTimestamp.Add(-time.Hour))
+	}
+	if errors.Is(err, archive.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return depot.Unanswered(s.from, err)
+	}
+	s.manifest = m
+	return nil
+}
+
+// place looks at the workspace, and makes the account that reads it.
+func (r *Backups) place(ctx context.Context, s *scope) error {
+	if s.manifest != nil {
+		return nil
+	}
+	s.workspace = &v1alpha1.Workspace{}
+	err := r.Client.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: string(s.Spec.Workspace)}, s.workspace)
+	switch {
+	case client.IgnoreNotFound(err) != nil:
+		return fmt.Errorf("reading workspace %s: %w", s.Spec.Workspace, err)
+	case err != nil || !s.workspace.DeletionTimestamp.IsZero():
+		return outcome.Stalled(v1alpha1.ReasonWorkspaceGone, "there is no workspace %s to back up: delete this backup", s.Spec.Workspace)
+	case s.workspace.Status.Namespace == "":
+		return &outcome.Wait{Reason: v1alpha1.ReasonWorkspaceNotReady, Message: "workspace " + s.workspace.Name + " is not ready: its status says why"}
+	}
+	return acting.Maker{Client: r.Client, Live: r.Live}.Make(ctx, acting.Backup, s.TargetNamespace(), s.workspace.UID)
+}
+
+// read reads the workspace into the repository. Nothing counts before the manifest is there.
+func (r *Backups) read(ctx context.Context, s *scope) error {
+	if s.manifest != nil {
+		return nil
+	}
+	backup, err := s.repository.Begin(ctx, s.workspace.Name)
+	if err != nil {
+		return depot.Unanswered(s.from, err)
+	}
+	defer backup.Stop()
+	about := archive.About{UID: string(s.UID), Name: s.Name}
+	if about.Spec, err = json.Marshal(s.workspace.Spec); err != nil {
+		return err
+	}
+	var failed error // of the store, not of the cluster
+	left, err := r.Objects.Collect(ctx, s.TargetNamespace(), r.administrators(s), func(resource objects.Resource, o *unstructured.Unstructured) error {
+		line, err := json.Marshal(o.Object)
+		if err != nil {
+			return err
+		}
+		failed = backup.Add(ctx, archive.Resource(resource), o.GetName(), bytes.TrimSpace(line))
+		return failed
+	})
+	if failed != nil {
+		return depot.Unanswered(s.from, failed)
+	}
+	if err != nil {
+		return fmt.Errorf("reading workspace %s: %w", s.workspace.Name, err)
+	}
+	for _, l := range left {
+		about.LeftOut = append(about.LeftOut, archive.LeftOut(l))
+	}
+	about.LeftOut = append(about.LeftOut, volumes(s.workspace)...)
+	if s.manifest, err = backup.Commit(ctx, about); err != nil {
+		return depot.Unanswered(s.from, err)
+	}
+	s.Status.Written = int64(backup.Written())
+	return nil
+}
+
+// volumes are left out: nothing reads them yet.
+func volumes(w *v1alpha1.Workspace) (out []archive.LeftOut) {
+	if w.Spec.Storage == nil {
+		return nil
+	}
+	for _, v := range w.Spec.Storage.Volumes {
+		out = append(out, archive.LeftOut{What: "persistentvolumeclaims/" + v.Name, Why: "what volumes hold is not backed up by this version: keep a dump of it elsewhere"})
+	}
+	return out
+}
+
+// administrators are what those may do whom the tenant names: what they may make and the account may not read is told.
+func (r *Backups) administrators(s *scope) (all []objects.May) {
+	for _, a := range s.tenant.Spec.Administrators {
+		user := authenticationv1.UserInfo{Groups: []string{"system:authenticated"}}
+		switch a.Kind {
+		case v1alpha1.SubjectGroup:
+			user.Groups = append(user.Groups, a.Name)
+		case v1alpha1.SubjectUser:
+			user.Username = a.Name
+		case v1alpha1.SubjectServiceAccount:
+			user.Username = "system:serviceaccount:" + s.Namespace + ":" + a.Name
+		}
+		all = append(all, r.Objects.May(s.TargetNamespace(), user))
+	}
+	return all
+}
+
+// verify reads everything back from the store.
+func (r *Backups) verify(ctx context.Context, s *scope) error {
+	found, lost, err := s.repository.Verify(ctx, s.manifest)
+	if err != nil && !errors.Is(err, archive.ErrDamaged) && !errors.Is(err, archive.ErrNotFound) {
+		return depot.Unanswered(s.from, err)
+	}
+	s.Status.Lost = nil
+	if err != nil {
+		s.Status.Lost = []string{"the manifest, and with it everything"}
+	}
+	s.Status.Lost = append(s.Status.Lost, depot.LostNames(lost)...)
+	m := s.manifest
+	s.Status.Sequence, s.Status.Manifest = m.Sequence, m.Hash.String()
+	s.Status.Objects, s.Status.Bytes = int32(min(m.Objects, 1<<31-1)), found.Bytes //nolint:gosec // it is bounded
+	s.Status.StartedAt = &metav1.Time{Time: m.Started.Truncate(time.Second)}
+	s.Status.VerifiedAt = &metav1.Time{Time: m.Finished.Truncate(time.Second)}
+	s.Status.LeftOut = nil
+	for _, l := range m.LeftOut[:min(len(m.LeftOut), named)] {
+		s.Status.LeftOut = append(s.Status.LeftOut, v1alpha1.LeftOut{What: short(l.What, 512), Why: short(l.Why, 1024)})
+	}
+	return nil
+}
+
+// tell reports whether the backup has all of its workspace.
+func tell(b *v1alpha1.Backup) {
+	switch {
+	case b.Status.VerifiedAt == nil:
+	case len(b.Status.LeftOut) > 0:
+		condition.Report(b, v1alpha1.ConditionWhole, false, v1alpha1.ReasonLeftOut, "not all of the workspace is in it: status.leftOut says what, and why")
+	default:
+		condition.Report(b, v1alpha1.ConditionWhole, true, v1alpha1.ReasonSucceeded, "")
+	}
+}
+
+// finalize has the repository forget the backup. Where the tenant's home goes as a whole, or the repository was taken out of the cluster,
+// what is in the bucket stays: a tenant that was deleted by mistake has its backups still.
+func (r *Backups) finalize(ctx context.Context, b *v1alpha1.Backup) (ctrl.Result, error) {
+	if !controllerutil.ContainsFinalizer(b, Finalizer) {
+		return ctrl.Result{}, nil
+	}
+	before := b.DeepCopy()
+	err := r.forget(ctx, b)
+	if err == nil {
+		controllerutil.RemoveFinalizer(b, Finalizer)
+		return ctrl.Result{}, client.IgnoreNotFound(r.Client.Update(ctx, b))
+	}
+	r.log(ctx, err)
+	return outcome.Settle(ctx, r.Client, before, b, "", 0, err)
+}
+
+func (r *Backups) forget(ctx context.Context, b *v1alpha1.Backup) error {
+	home := &corev1.Namespace{}
+	err := r.Client.Get(ctx, client.ObjectKey{Name: b.Namespace}, home)
+	if apierrors.IsNotFound(err) || (err == nil && !home.DeletionTimestamp.IsZero()) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading namespace %s: %w", b.Namespace, err)
+	}
+	s := &scope{Backup: b}
+	err = r.open(ctx, s)
+	if stall, is := errors.AsType[*outcome.Stall](err); is && (stall.Reason == v1alpha1.ReasonRepositoryNotFound || stall.Reason == v1alpha1.ReasonNotAHomeNamespace) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.find(ctx, s); err != nil || s.manifest == nil {
+		return err
+	}
+	if err := s.repository.Remove(ctx, s.manifest); err != nil {
+		return depot.Unanswered(s.from, err)
+	}
+	return nil
+}
+
+func short(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return text[:most]
+}

@@ -1,0 +1,202 @@
+package depot
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/archive"
+	"github.com/broletto/broletto/operator/archive/bucket"
+	"github.com/broletto/broletto/operator/condition"
+	"github.com/broletto/broletto/operator/outcome"
+	"github.com/broletto/broletto/operator/s3"
+)
+
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;create;update
+// +kubebuilder:rbac:groups=broletto.dev,resources=backuprepositories;tenants,verbs=list;watch
+
+const (
+	// keyID and keySecret are what a Secret of credentials holds.
+	keyID     = "access-key-id"
+	keySecret = "secret-access-key"
+	keyToken  = "session-token"
+
+	// keyOf is what a Secret with a tenant's key holds.
+	keyOf = "key"
+	// annotationEscrowed names the recipients for whom a tenant's key lies in the bucket, by a hash.
+	annotationEscrowed = "broletto.dev/escrowed"
+
+	// soon is when to ask again a store that did not answer.
+	soon = time.Minute
+)
+
+// Depot opens repositories.
+type Depot struct {
+	Client    client.Client // the operator's, with its cache of our kinds
+	Live      client.Reader // for Secrets, which no cache holds
+	Namespace string        // of the operator
+}
+
+// Bucket is a repository's, with its credentials as they are now.
+func (d *Depot) Bucket(ctx context.Context, r *v1alpha1.BackupRepository) (*bucket.Bucket, error) {
+	secret := &corev1.Secret{}
+	where := client.ObjectKey{Namespace: d.Namespace, Name: string(r.Spec.S3.CredentialsSecret)}
+	err := d.Live.Get(ctx, where, secret)
+	if apierrors.IsNotFound(err) || (err == nil && (len(secret.Data[keyID]) == 0 || len(secret.Data[keySecret]) == 0)) {
+		return nil, outcome.Stalled(v1alpha1.ReasonCredentialsMissing, "there is no Secret %s with %s and %s: make it with the credentials of the store", where, keyID, keySecret)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the credentials of repository %s: %w", r.Name, err)
+	}
+	credentials := s3.Credentials{ID: string(secret.Data[keyID]), Secret: string(secret.Data[keySecret]), Token: string(secret.Data[keyToken])}
+	place := s3.Place{Endpoint: r.Spec.S3.Endpoint, Bucket: r.Spec.S3.Bucket, Region: r.Spec.S3.Region}
+	if r.Spec.S3.Prefix != "" {
+		place.Prefix = r.Spec.S3.Prefix + "/"
+	}
+	return bucket.New(place, func() (s3.Credentials, error) { return credentials, nil })
+}
+
+// Find is the repository of that name, ready to be used by the tenant of a home namespace.
+func (d *Depot) Find(ctx context.Context, name v1alpha1.RepositoryName, tenant string) (*v1alpha1.BackupRepository, *v1alpha1.Tenant, error) {
+	r, t := &v1alpha1.BackupRepository{}, &v1alpha1.Tenant{}
+	err := d.Client.Get(ctx, client.ObjectKey{Name: tenant}, t)
+	if apierrors.IsNotFound(err) {
+		return nil, nil, outcome.Stalled(v1alpha1.ReasonNotAHomeNamespace, "namespace %s is no tenant's home: write it in a home namespace", tenant)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading tenant %s: %w", tenant, err)
+	}
+	err = d.Client.Get(ctx, client.ObjectKey{Name: string(name)}, r)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, nil, fmt.Errorf("reading repository %s: %w", name, err)
+	}
+	if err != nil || r.Spec.Consortium != t.Spec.Consortium {
+		return nil, nil, outcome.Stalled(v1alpha1.ReasonRepositoryNotFound, "consortium %s has no backup repository %s: ask the platform which ones it has", t.Spec.Consortium, name)
+	}
+	if !condition.True(r, v1alpha1.ConditionReady) {
+		return nil, nil, &outcome.Wait{Reason: v1alpha1.ReasonRepositoryNotReady, Message: "backup repository " + r.Name + " is not ready: the platform sees in its status why"}
+	}
+	return r, t, nil
+}
+
+// Open is the part of a repository that is a tenant's, with the tenant's key. On first use it makes the key.
+func (d *Depot) Open(ctx context.Context, r *v1alpha1.BackupRepository, t *v1alpha1.Tenant) (archive.Repository, error) {
+	store, err := d.Bucket(ctx, r)
+	if err != nil {
+		return archive.Repository{}, err
+	}
+	out := archive.Repository{Store: store, Tenant: t.Name}
+	if r.Spec.ObjectLock != nil {
+		out.LockDays = int(r.Spec.ObjectLock.Days)
+	}
+	secret, err := d.key(ctx, r, t, store)
+	if err != nil {
+		return archive.Repository{}, err
+	}
+	if out.Key, err = archive.ParseKey(secret.Data[keyOf]); err != nil {
+		return archive.Repository{}, outcome.Stalled(v1alpha1.ReasonKeyLost, "Secret %s/%s is no key: restore it from the bucket with the escrow identity", secret.Namespace, secret.Name)
+	}
+	return out, d.escrow(ctx, r, t, out, secret)
+}
+
+// key is the Secret with the tenant's key. Two who make it at once get the same one.
+func (d *Depot) key(ctx context.Context, r *v1alpha1.BackupRepository, t *v1alpha1.Tenant, store archive.Store) (*corev1.Secret, error) {
+	secret := &corev1.Secret{}
+	where := client.ObjectKey{Namespace: d.Namespace, Name: KeyName(r.Name, t.Name)}
+	err := d.Live.Get(ctx, where, secret)
+	if err == nil {
+		return secret, nil
+	}
+	if !apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("reading the key of tenant %s: %w", t.Name, err)
+	}
+	found, err := store.List(ctx, t.Name+"/")
+	if err != nil {
+		return nil, Unanswered(r, err)
+	}
+	if len(found) > 0 {
+		return nil, outcome.Stalled(v1alpha1.ReasonKeyLost,
+			"backup repository %s has backups of tenant %s, and their key is not here: the platform restores it with the escrow identity: broletto backups recover", r.Name, t.Name)
+	}
+	fresh := archive.NewKey()
+	secret = &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: where.Namespace, Name: where.Name}, Data: map[string][]byte{keyOf: fresh.Bytes()}}
+	err = d.Client.Create(ctx, secret)
+	if apierrors.IsAlreadyExists(err) {
+		return secret, d.Live.Get(ctx, where, secret)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("keeping the key of tenant %s: %w", t.Name, err)
+	}
+	return secret, nil
+}
+
+// escrow has the key in the bucket, wrapped for the repository's escrow and the tenant's own recipients, before anything is sealed with it.
+func (d *Depot) escrow(ctx context.Context, r *v1alpha1.BackupRepository, t *v1alpha1.Tenant, a archive.Repository, secret *corev1.Secret) error {
+	recipients := []string{string(r.Spec.Escrow)}
+	for _, own := range t.Spec.BackupRecipients {
+		recipients = append(recipients, string(own))
+	}
+	slices.Sort(recipients)
+	sum := sha256.Sum256([]byte(strings.Join(recipients, " ")))
+	id := hex.EncodeToString(sum[:8])
+	if secret.Annotations[annotationEscrowed] == id {
+		return nil
+	}
+	if err := a.SaveKey(ctx, recipients, time.Time{}); err != nil {
+		return Unanswered(r, err)
+	}
+	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, annotationEscrowed, id)
+	if err := d.Client.Update(ctx, secret); err != nil {
+		return fmt.Errorf("noting that the key of tenant %s is in escrow: %w", t.Name, err)
+	}
+	return nil
+}
+
+// KeyName is the name of the Secret with a tenant's key, in the operator's namespace.
+func KeyName(repository, tenant string) string { return "backup-key-" + repository + "." + tenant }
+
+// Unanswered is a wait for a store that failed, told without where it is: tenants read it. The cause is in the repository's own status.
+func Unanswered(r *v1alpha1.BackupRepository, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	return &Failure{Wait: outcome.Wait{
+		Reason: v1alpha1.ReasonStoreUnreachable, After: soon, Message: "backup repository " + r.Name + " does not do what it is asked; it is asked again",
+	}, Cause: err}
+}
+
+// Failure is a store's, with the cause for the operator's log.
+type Failure struct {
+	outcome.Wait
+	Cause error
+}
+
+// Unwrap is the wait.
+func (f *Failure) Unwrap() error { return &f.Wait }
+
+// mostLost is how many objects a status names that are lost.
+const mostLost = 64
+
+// LostNames names the objects of pages that cannot be read, at most as many as a status has room for.
+func LostNames(pages []archive.Lost) (out []string) {
+	for _, p := range pages {
+		for _, name := range p.Names {
+			if len(out) == mostLost-1 {
+				return append(out, "and more")
+			}
+			out = append(out, p.Resource.String()+"/"+name)
+		}
+	}
+	return out
+}

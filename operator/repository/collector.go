@@ -1,0 +1,32 @@
+package repository
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/metrics"
+)
+
+var (
+	wormProven = prometheus.NewDesc("broletto_backup_repository_worm_proven",
+		"Whether the store of a repository was seen to keep object locks (1) or not (0).", []string{"repository"}, nil)
+	provenAt = prometheus.NewDesc("broletto_backup_repository_proven_timestamp_seconds",
+		"When the store of a repository was last tried, in seconds since 1970.", []string{"repository"}, nil)
+)
+
+// Collector exports repositories.
+func Collector(cache client.Reader) prometheus.Collector {
+	return metrics.Collector[*v1alpha1.BackupRepository]{
+		Kind:   "BackupRepository",
+		Series: []*prometheus.Desc{wormProven, provenAt},
+		List:   metrics.Items(cache, func(l *v1alpha1.BackupRepositoryList) []v1alpha1.BackupRepository { return l.Items }),
+		Each: func(r *v1alpha1.BackupRepository, emit metrics.Emit) {
+			emit(wormProven, metrics.Bool(meta.IsStatusConditionTrue(r.Status.Conditions, v1alpha1.ConditionWormProven)), r.Name)
+			if r.Status.ProvenAt != nil {
+				emit(provenAt, float64(r.Status.ProvenAt.Unix()), r.Name)
+			}
+		},
+	}
+}

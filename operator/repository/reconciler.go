@@ -1,0 +1,119 @@
+package repository
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/condition"
+	"github.com/broletto/broletto/operator/depot"
+	"github.com/broletto/broletto/operator/outcome"
+	"github.com/broletto/broletto/operator/s3"
+)
+
+// +kubebuilder:rbac:groups=broletto.dev,resources=backuprepositories,verbs=list;watch
+// +kubebuilder:rbac:groups=broletto.dev,resources=backuprepositories/status,verbs=update
+// +kubebuilder:rbac:groups=broletto.dev,resources=consortia,verbs=list;watch
+
+const (
+	// interval is how often the store is tried.
+	interval = 24 * time.Hour
+	// skew is how far apart its clock and ours may be.
+	skew = 5 * time.Minute
+	// soon is when to ask again.
+	soon = time.Minute
+)
+
+// Reconciler looks after repositories.
+type Reconciler struct {
+	Client client.Client
+	Depot  *depot.Depot
+	Now    func() time.Time
+}
+
+// Reconcile tries the store when that was not done for a day, or something about it changed.
+func (r *Reconciler) Reconcile(ctx context.Context, b *v1alpha1.BackupRepository) (ctrl.Result, error) {
+	if !b.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil // backups keep what they need of it in their own status
+	}
+	before := b.DeepCopy()
+	next, err := r.converge(ctx, b)
+	return outcome.Settle(ctx, r.Client, before, b, "the store keeps what it is given", next, err)
+}
+
+func (r *Reconciler) converge(ctx context.Context, b *v1alpha1.BackupRepository) (next time.Duration, err error) {
+	err = r.Client.Get(ctx, client.ObjectKey{Name: b.Spec.Consortium}, &v1alpha1.Consortium{})
+	if apierrors.IsNotFound(err) {
+		return 0, &outcome.Wait{Reason: v1alpha1.ReasonConsortiumNotFound, Message: "there is no consortium " + b.Spec.Consortium, After: soon}
+	}
+	if err != nil {
+		return 0, fmt.Errorf("reading consortium %s: %w", b.Spec.Consortium, err)
+	}
+	if rest := r.rest(b); rest > 0 {
+		return rest, nil
+	}
+	store, err := r.Depot.Bucket(ctx, b)
+	if err != nil {
+		return 0, err
+	}
+	proof, err := store.Prove(ctx, b.Spec.ObjectLock != nil)
+	tellLock(b, proof.Locks, err)
+	switch {
+	case errors.Is(err, s3.ErrNotLocked), errors.Is(err, s3.ErrUnfit):
+		return 0, &outcome.Stall{Reason: v1alpha1.ReasonStoreUnfit, Err: err}
+	case err != nil:
+		return 0, &outcome.Wait{Reason: v1alpha1.ReasonStoreUnreachable, Message: err.Error(), After: soon}
+	case proof.Offset > skew || proof.Offset < -skew:
+		return 0, &outcome.Wait{Reason: v1alpha1.ReasonClockWrong, After: soon, Message: fmt.Sprintf(
+			"the clocks of the store and of the operator are more than %s apart: set the one that is wrong", skew)}
+	}
+	b.Status.ProvenAt = &metav1.Time{Time: r.Now().Add(proof.Offset).Truncate(time.Second)}
+	return interval, nil
+}
+
+// rest is how long the last proof still holds; 0: it holds no more.
+func (r *Reconciler) rest(b *v1alpha1.BackupRepository) time.Duration {
+	if b.Status.ProvenAt == nil || !condition.True(b, v1alpha1.ConditionReady) {
+		return 0
+	}
+	age := r.Now().Sub(b.Status.ProvenAt.Time)
+	if age < -skew || age >= interval {
+		return 0
+	}
+	return min(interval-age, interval)
+}
+
+// tellLock reports whether the lock was seen to hold. A store that did not answer says nothing about it.
+func tellLock(b *v1alpha1.BackupRepository, locks bool, err error) {
+	switch {
+	case b.Spec.ObjectLock == nil:
+		condition.Report(b, v1alpha1.ConditionWormProven, false, v1alpha1.ReasonNotAsked,
+			"spec.objectLock is absent: whoever holds the store's credentials can delete backups")
+	case locks:
+		condition.Report(b, v1alpha1.ConditionWormProven, true, v1alpha1.ReasonLockKept, "")
+	case errors.Is(err, s3.ErrNotLocked):
+		condition.Report(b, v1alpha1.ConditionWormProven, false, v1alpha1.ReasonStoreUnfit, err.Error())
+	case meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionWormProven) == nil:
+		condition.Doubt(b, v1alpha1.ConditionWormProven, v1alpha1.ReasonStoreUnreachable, "the store did not answer")
+	}
+}
+
+// SetupWithManager watches repositories. Secrets are not watched: what lacks one is looked at every few minutes.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		For(&v1alpha1.BackupRepository{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 2}).
+		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+}

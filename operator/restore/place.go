@@ -1,0 +1,95 @@
+package restore
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/acting"
+	"github.com/broletto/broletto/operator/condition"
+	"github.com/broletto/broletto/operator/objects"
+	"github.com/broletto/broletto/operator/outcome"
+)
+
+// place finds the workspace that the restore goes into, or makes it, and the account that writes there.
+func (r *Reconciler) place(ctx context.Context, s *scope) error {
+	s.workspace = &v1alpha1.Workspace{}
+	where := client.ObjectKey{Namespace: s.Namespace, Name: s.Target()}
+	err := r.Client.Get(ctx, where, s.workspace)
+	switch {
+	case client.IgnoreNotFound(err) != nil:
+		return fmt.Errorf("reading workspace %s: %w", where.Name, err)
+	case err != nil && s.Spec.Into.NewWorkspace == "":
+		return outcome.Stalled(v1alpha1.ReasonWorkspaceNotFound, "there is no workspace %s to restore into: write it, or set into.newWorkspace", where.Name)
+	case err == nil && s.Spec.Into.NewWorkspace != "" && !made(s.Restore, s.workspace):
+		return outcome.Stalled(v1alpha1.ReasonWorkspaceExists, "workspace %s is there already: choose another name, or set into.workspace and say what becomes of conflicts", where.Name)
+	case err != nil:
+		return r.makeWorkspace(ctx, s)
+	case !condition.True(s.workspace, v1alpha1.ConditionReady) || !s.workspace.DeletionTimestamp.IsZero():
+		return &outcome.Wait{Reason: v1alpha1.ReasonWorkspaceNotReady, Message: "workspace " + where.Name + " is not ready: its status says why"}
+	}
+	s.Status.Namespace = s.workspace.TargetNamespace()
+	return acting.Maker{Client: r.Client, Live: r.Live}.Make(ctx, acting.Backup, s.Status.Namespace, s.workspace.UID)
+}
+
+// annotationRestore holds the UID of the Restore that made a workspace.
+const annotationRestore = "broletto.dev/restore"
+
+func made(one *v1alpha1.Restore, w *v1alpha1.Workspace) bool {
+	return w.Annotations[annotationRestore] == string(one.UID)
+}
+
+// makeWorkspace makes the new workspace, if whoever asked may make one.
+func (r *Reconciler) makeWorkspace(ctx context.Context, s *scope) error {
+	if !(isDrill(s.Restore) && s.requester.Username == r.Operator) {
+		err := r.Objects.May(s.Namespace, s.requester)(ctx, "create", objects.Resource{Group: v1alpha1.GroupVersion.Group, Version: v1alpha1.GroupVersion.Version, Resource: "workspaces", Kind: "Workspace"})
+		if apierrors.IsForbidden(err) {
+			return outcome.Stalled(v1alpha1.ReasonNotAllowed, "%s may not make workspaces in %s: have somebody write this restore who may", s.requester.Username, s.Namespace)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	w, err := fresh(s.Restore, s.manifest.Spec)
+	if err != nil {
+		return outcome.Stalled(v1alpha1.ReasonDamaged, "backup %s does not say how its workspace was: %w; make a workspace and restore into that", s.backup.Name, err)
+	}
+	if s.Spec.Mode == v1alpha1.RestoreDryRun {
+		return outcome.Stalled(v1alpha1.ReasonWorkspaceNotFound, "a dry run makes no workspace, and without it nobody can say what would be refused: make workspace %s first and set into.workspace", w.Name)
+	}
+	if err := r.Client.Create(ctx, w); err != nil && !apierrors.IsAlreadyExists(err) {
+		return r.refused(err, w.Name)
+	}
+	return &outcome.Wait{Reason: v1alpha1.ReasonWorkspaceNotReady, Message: "workspace " + w.Name + " is being made", After: soon}
+}
+
+// refused tells what only a person can help with.
+func (r *Reconciler) refused(err error, name string) error {
+	if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) {
+		return outcome.Stalled(v1alpha1.ReasonNotAllowed, "workspace %s cannot be made: %w", name, err)
+	}
+	return fmt.Errorf("making workspace %s: %w", name, err)
+}
+
+// fresh is the new workspace: as the backup has it, but for its hosts, which another one serves, and its volumes, which nothing fills. A drill's
+// is cut off from everything, and goes with the drill.
+func fresh(one *v1alpha1.Restore, spec json.RawMessage) (*v1alpha1.Workspace, error) {
+	w := &v1alpha1.Workspace{ObjectMeta: metav1.ObjectMeta{Namespace: one.Namespace, Name: one.Target(), Annotations: map[string]string{annotationRestore: string(one.UID)}}}
+	if err := json.Unmarshal(spec, &w.Spec); err != nil {
+		return nil, err
+	}
+	w.Spec.Network.Hosts, w.Spec.Network.Exposure, w.Spec.Storage = nil, v1alpha1.ExposureNone, nil
+	if !isDrill(one) {
+		return w, nil
+	}
+	w.Labels = map[string]string{v1alpha1.LabelPolicy: one.Labels[v1alpha1.LabelPolicy]}
+	w.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(one, v1alpha1.GroupVersion.WithKind("Restore"))}
+	w.Spec.Environment, w.Spec.DisplayName, w.Spec.Access, w.Spec.DeletionPolicy = v1alpha1.Test, "", nil, v1alpha1.DeletionDelete
+	w.Spec.Network = v1alpha1.WorkspaceNetwork{Exposure: v1alpha1.ExposureNone}
+	return w, nil
+}

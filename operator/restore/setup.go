@@ -1,0 +1,56 @@
+package restore
+
+import (
+	"context"
+	"time"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/broletto/broletto/api/v1alpha1"
+)
+
+// +kubebuilder:rbac:groups=broletto.dev,resources=restores,verbs=list;watch
+// +kubebuilder:rbac:groups=broletto.dev,resources=restores/status,verbs=update
+// +kubebuilder:rbac:groups=broletto.dev,resources=backups,verbs=list;watch
+// +kubebuilder:rbac:groups=broletto.dev,resources=workspaces,verbs=list;watch;create
+// +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
+
+const (
+	// atOnce is how many restores are done at the same time.
+	atOnce = 4
+	// longest is how long one pass may take; the next one finds what it has written.
+	longest = 30 * time.Minute
+)
+
+// SetupWithManager watches restores, and whether what they wait for comes.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	waiting := func(ctx context.Context, o client.Object, fits func(*v1alpha1.Restore) bool) (out []reconcile.Request) {
+		var all v1alpha1.RestoreList
+		if err := r.Client.List(ctx, &all, client.InNamespace(o.GetNamespace()), client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "listing restores", "namespace", o.GetNamespace())
+			return nil
+		}
+		for i := range all.Items {
+			if one := &all.Items[i]; one.Status.FinishedAt == nil && fits(one) {
+				out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(one)})
+			}
+		}
+		return out
+	}
+	return ctrl.NewControllerManagedBy(mgr).
+		For(&v1alpha1.Restore{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.Backup{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+			return waiting(ctx, o, func(one *v1alpha1.Restore) bool { return one.Spec.Backup == o.GetName() })
+		})).
+		Watches(&v1alpha1.Workspace{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+			return waiting(ctx, o, func(one *v1alpha1.Restore) bool { return one.Target() == o.GetName() })
+		})).
+		WithOptions(controller.Options{MaxConcurrentReconciles: atOnce, ReconciliationTimeout: longest}).
+		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+}
