@@ -40,7 +40,9 @@ type Options struct {
 	Runner string
 	// Engines builds what runs stacks and returns its folder; nil: there is nothing to run them with.
 	Engines func(ctx context.Context, progress io.Writer) (dir string, err error)
-	Out     io.Writer // progress and report
+	// Stores builds the store that backups go to and returns its folder; nil: there is none, and nothing is backed up.
+	Stores func(ctx context.Context, progress io.Writer) (dir string, err error)
+	Out    io.Writer // progress and report
 }
 
 // demo is one run.
@@ -48,6 +50,7 @@ type demo struct {
 	Options
 	cluster *embedded.Cluster
 	client  client.Client
+	store   *store
 }
 
 // Run hosts the samples and reports; it returns when ctx ends, or after the report with Once.
@@ -73,6 +76,10 @@ func run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.cluster.Stop()) }()
+	if d.store, err = d.startStore(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.store.stop()) }()
 	operator, err := d.startOperator(ctx)
 	if err != nil {
 		return err
@@ -90,6 +97,9 @@ func run(ctx context.Context, o Options) (err error) {
 		if err := operator.watch(ctx, d.stacks); err != nil {
 			return err
 		}
+	}
+	if err := operator.watch(ctx, d.backups); err != nil {
+		return err
 	}
 	if err := d.report(ctx); err != nil {
 		return err
@@ -189,6 +199,14 @@ func (d *demo) put(ctx context.Context, step string) (applied []*unstructured.Un
 		for _, o := range objects {
 			if !d.client.Scheme().Recognizes(o.GroupVersionKind()) {
 				continue
+			}
+			if o.GetKind() == "BackupRepository" {
+				if d.store == nil {
+					continue
+				}
+				if err := d.furnish(ctx, o); err != nil {
+					return nil, err
+				}
 			}
 			if err := d.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(o), client.FieldOwner("broletto-demo"), client.ForceOwnership); err != nil {
 				return nil, fmt.Errorf("applying %s %s: %w", o.GetKind(), o.GetName(), err)

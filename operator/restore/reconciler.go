@@ -18,9 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
-	"github.com/broletto/broletto/operator/acting"
 	"github.com/broletto/broletto/operator/archive"
-	"github.com/broletto/broletto/operator/condition"
 	"github.com/broletto/broletto/operator/depot"
 	"github.com/broletto/broletto/operator/objects"
 	"github.com/broletto/broletto/operator/outcome"

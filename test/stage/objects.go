@@ -104,7 +104,8 @@ func (s *Stage) CaughtUp(o client.Object) {
 	s.Helper()
 	onlyOurs := false
 	switch o.(type) {
-	case *v1alpha1.Consortium, *v1alpha1.Tenant, *v1alpha1.Workspace, *v1alpha1.Stack, *v1alpha1.StackRun, *v1alpha1.ServiceOffering, *v1alpha1.ServiceInstance, *corev1.Namespace, *storagev1.StorageClass:
+	case *v1alpha1.Consortium, *v1alpha1.Tenant, *v1alpha1.Workspace, *v1alpha1.Stack, *v1alpha1.StackRun, *v1alpha1.ServiceOffering, *v1alpha1.ServiceInstance, *v1alpha1.BackupRepository, *v1alpha1.BackupPolicy,
+		*v1alpha1.Backup, *v1alpha1.Restore, *corev1.Namespace, *storagev1.StorageClass:
 	case *corev1.ServiceAccount, *corev1.ResourceQuota, *corev1.LimitRange, *corev1.PersistentVolumeClaim, *networkingv1.NetworkPolicy, *rbacv1.RoleBinding:
 		onlyOurs = true
 	default:

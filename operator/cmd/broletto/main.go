@@ -103,7 +103,7 @@ func demoCommand() *cobra.Command {
 		Use: "demo", Short: "Host two real consortia on this machine and show what a comune has", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Out = cmd.OutOrStdout()
-			o.Runner, o.Engines = beside("broletto-runner"), kube.BuildEngines
+			o.Runner, o.Engines, o.Stores = beside("broletto-runner"), kube.BuildEngines, kube.BuildStores
 			return demo.Run(cmd.Context(), o)
 		},
 	}

@@ -1,0 +1,247 @@
+package backups
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"filippo.io/age"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/backup"
+	"github.com/broletto/broletto/operator/condition"
+	"github.com/broletto/broletto/operator/depot"
+	"github.com/broletto/broletto/operator/guard"
+	"github.com/broletto/broletto/operator/manager"
+	"github.com/broletto/broletto/operator/objects"
+	"github.com/broletto/broletto/operator/repository"
+	"github.com/broletto/broletto/operator/restore"
+	"github.com/broletto/broletto/test/cluster"
+	"github.com/broletto/broletto/test/stage"
+	"github.com/broletto/broletto/test/stores"
+)
+
+// scene is a stage with what backs up, a repository on a real store, a tenant and its workspace, all Ready.
+type scene struct {
+	*stage.Stage
+	gateway    *stores.Gateway
+	escrow     *age.X25519Identity
+	repository *v1alpha1.BackupRepository
+	tenant     *v1alpha1.Tenant
+	workspace  *v1alpha1.Workspace
+	comune     client.Client // an administrator of the tenant
+}
+
+func newScene(t *testing.T, name string, edit ...func(*v1alpha1.BackupRepository)) *scene {
+	t.Helper()
+	s := &scene{Stage: stage.New(t, name), gateway: stores.NewGateway(t)}
+	s.join()
+	var err error
+	if s.escrow, err = age.GenerateX25519Identity(); err != nil {
+		t.Fatal(err)
+	}
+	c := s.Consortium()
+	s.tenant = s.Tenant("a")
+	s.gateway.NewLockedBucket(t, "salvataggi")
+	s.repository = s.store("primario", "salvataggi", edit...)
+	s.Ready(c, s.tenant, s.repository)
+	s.workspace = s.Workspace(s.tenant, "sportello")
+	s.Ready(s.workspace)
+	s.comune = cluster.Client(t, cluster.As("anna", stage.Group(s.tenant.Name, "ict")))
+	return s
+}
+
+// join has the stage drive the reconcilers of backups.
+func (s *scene) join() {
+	s.Helper()
+	parts := s.Parts()
+	reading, err := objects.New(parts.Manager.GetConfig())
+	if err != nil {
+		s.Fatal(err)
+	}
+	operator, err := guard.WhoAmI(s.Context(), parts.Manager.GetConfig())
+	if err != nil {
+		s.Fatal(err)
+	}
+	d := &depot.Depot{Client: parts.Client, Live: s.Live(), Namespace: manager.Namespace}
+	s.Join(&v1alpha1.BackupRepository{}, &v1alpha1.BackupRepositoryList{}, reconcile.AsReconciler(parts.Client, &repository.Reconciler{Client: parts.Client, Depot: d, Now: parts.Now}))
+	s.Join(&v1alpha1.BackupPolicy{}, &v1alpha1.BackupPolicyList{}, reconcile.AsReconciler(parts.Client, &backup.Policies{Client: parts.Client, Depot: d, Now: parts.Now}))
+	s.Join(&v1alpha1.Backup{}, &v1alpha1.BackupList{}, reconcile.AsReconciler(parts.Client, &backup.Backups{
+		Client: parts.Client, Live: s.Live(), Depot: d, Objects: reading, Events: parts.Events, Now: parts.Now,
+	}))
+	s.Join(&v1alpha1.Restore{}, &v1alpha1.RestoreList{}, reconcile.AsReconciler(parts.Client, &restore.Reconciler{
+		Client: parts.Client, Live: s.Live(), Depot: d, Objects: reading, Now: parts.Now, Operator: operator,
+	}))
+}
+
+// store makes a repository in a bucket of the gateway, and the Secret with its credentials.
+func (s *scene) store(name, bucket string, edit ...func(*v1alpha1.BackupRepository)) *v1alpha1.BackupRepository {
+	s.Helper()
+	r := &v1alpha1.BackupRepository{ObjectMeta: metav1.ObjectMeta{Name: s.ID(name)}}
+	r.Spec = v1alpha1.BackupRepositorySpec{
+		Consortium: s.ID("c"), Region: "ch-ticino-1", FailureDomain: "dc-1", Escrow: v1alpha1.AgeRecipient(s.escrow.Recipient().String()),
+		S3: v1alpha1.BackupBucket{Endpoint: "http://" + s.gateway.Addr, Bucket: bucket, CredentialsSecret: v1alpha1.SecretName(s.ID(name))},
+	}
+	account, err := s.gateway.Account()
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Create(&corev1.Secret{ObjectMeta: stage.In(manager.Namespace, s.ID(name)), StringData: map[string]string{
+		"access-key-id": account.ID, "secret-access-key": account.Secret,
+	}})
+	for _, e := range edit {
+		e(r)
+	}
+	s.Create(r)
+	return r
+}
+
+// locked has a repository ask for an object lock.
+func locked(r *v1alpha1.BackupRepository) {
+	r.Spec.ObjectLock = &v1alpha1.ObjectLock{Mode: v1alpha1.LockCompliance, Days: 1}
+}
+
+// backUp has the comune make a backup, and waits until it is Ready.
+func (s *scene) backUp(name string) *v1alpha1.Backup {
+	s.Helper()
+	b := s.ask(name)
+	s.Ready(b)
+	return b
+}
+
+// ask has the comune ask for a backup.
+func (s *scene) ask(name string) *v1alpha1.Backup {
+	s.Helper()
+	b := &v1alpha1.Backup{ObjectMeta: stage.In(s.tenant.Name, name)}
+	b.Spec = v1alpha1.BackupSpec{Workspace: v1alpha1.WorkspaceName(s.workspace.Name), Repository: v1alpha1.RepositoryName(s.repository.Name)}
+	s.by(s.comune, b)
+	return b
+}
+
+// bring has somebody ask for a restore.
+func (s *scene) bring(as client.Client, name, backup string, edit ...func(*v1alpha1.Restore)) *v1alpha1.Restore {
+	s.Helper()
+	r := &v1alpha1.Restore{ObjectMeta: stage.In(s.tenant.Name, name)}
+	r.Spec = v1alpha1.RestoreSpec{Backup: backup, Into: v1alpha1.RestoreTarget{Workspace: v1alpha1.WorkspaceName(s.workspace.Name)}}
+	for _, e := range edit {
+		e(r)
+	}
+	s.by(as, r)
+	return r
+}
+
+// by creates an object as somebody.
+func (s *scene) by(as client.Client, o client.Object) {
+	s.Helper()
+	if err := as.Create(s.Context(), o); err != nil {
+		s.Fatal(err)
+	}
+	s.CaughtUp(o)
+}
+
+// secret is one of the workspace's, with a value that nothing else has.
+func (s *scene) secret(namespace, name string) *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: stage.In(namespace, name), Data: map[string][]byte{"password": []byte("canarino-" + name + "-\x00\xff")}}
+}
+
+func (s *scene) config(name, value string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{ObjectMeta: stage.In(s.workspace.TargetNamespace(), name), Data: map[string]string{"motto": value}}
+}
+
+// stalls waits until an object is Stalled for a reason and returns the message.
+func (s *scene) stalls(o condition.Object, reason string) string {
+	s.Helper()
+	return s.Await(o, v1alpha1.ConditionStalled, reason)
+}
+
+// content is everything in the bucket.
+func (s *scene) content(bucket string) map[string][]byte {
+	s.Helper()
+	out := map[string][]byte{}
+	c := s.gateway.Client(s.T)
+	for name := range names(s.Context(), s, bucket) {
+		o, err := c.GetObject(s.Context(), bucket, name, getAll)
+		if err != nil {
+			s.Fatal(err)
+		}
+		var text bytes.Buffer
+		if _, err := text.ReadFrom(o); err != nil {
+			s.Fatal(err)
+		}
+		out[name] = text.Bytes()
+	}
+	return out
+}
+
+func names(ctx context.Context, s *scene, bucket string) map[string]bool {
+	out := map[string]bool{}
+	for o := range s.gateway.Client(s.T).ListObjectsIter(ctx, bucket, listAll) {
+		if o.Err != nil {
+			s.Fatal(o.Err)
+		}
+		out[o.Key] = true
+	}
+	return out
+}
+
+// policy has the comune write a policy.
+func (s *scene) policy(name string, edit ...func(*v1alpha1.BackupPolicy)) *v1alpha1.BackupPolicy {
+	s.Helper()
+	p := &v1alpha1.BackupPolicy{ObjectMeta: stage.In(s.tenant.Name, name)}
+	p.Spec = v1alpha1.BackupPolicySpec{
+		Workspaces: []v1alpha1.WorkspaceName{v1alpha1.WorkspaceName(s.workspace.Name)}, Repository: v1alpha1.RepositoryName(s.repository.Name),
+		Schedule: "30 2 * * *", Retention: v1alpha1.Retention{Last: 2},
+	}
+	for _, e := range edit {
+		e(p)
+	}
+	s.by(s.comune, p)
+	return p
+}
+
+// owned are the backups that a policy made, and how many of them are Ready.
+func (s *scene) owned(policy string) (all []v1alpha1.Backup, ready int) {
+	s.Helper()
+	var list v1alpha1.BackupList
+	if err := s.Admin.List(s.Context(), &list, client.InNamespace(s.tenant.Name), client.MatchingLabels{v1alpha1.LabelPolicy: policy}); err != nil {
+		s.Fatal(err)
+	}
+	for i := range list.Items {
+		if condition.True(&list.Items[i], v1alpha1.ConditionReady) {
+			ready++
+		}
+	}
+	return list.Items, ready
+}
+
+// has waits until a policy has so many backups, all Ready.
+func (s *scene) has(policy string, want int) {
+	s.Helper()
+	s.Until(fmt.Sprintf("policy %s has %d backups", policy, want), func() error {
+		all, ready := s.owned(policy)
+		if len(all) != want || ready != want {
+			return fmt.Errorf("it has %d, of which %d are ready", len(all), ready)
+		}
+		return nil
+	})
+}
+
+// night is an instant of the local clock in the tenants' zone.
+func night(t *testing.T, text string) time.Time {
+	t.Helper()
+	zone, err := time.LoadLocation("Europe/Zurich")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := time.ParseInLocation("2006-01-02 15:04", text, zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at
+}
