@@ -35,6 +35,9 @@ const (
 	LabelRun = "broletto.dev/run"
 	// LabelStack holds the name of the Stack, on its StackRuns and on their Jobs and pods.
 	LabelStack = "broletto.dev/stack"
+	// LabelPolicy holds the name of the BackupPolicy, on the Backups that it made, on the Restores that are its drills and on their workspaces.
+	// Only the operator writes it.
+	LabelPolicy = "broletto.dev/policy"
 	// LabelAnyNode is "true" on a managed namespace whose tenant names no pools of nodes: its pods may run on any.
 	LabelAnyNode = "broletto.dev/any-node"
 )
@@ -45,6 +48,15 @@ const (
 	AnnotationReplan = "broletto.dev/replan"
 	// AnnotationUnlock holds the name of the StackRun whose lock is to be broken: its pod is ended first.
 	AnnotationUnlock = "broletto.dev/unlock"
+)
+
+// Annotations on a Restore: who asked for it, as the API server knew them; nobody else writes there. A dry run that is set to Apply is asked for
+// by whoever does so.
+const (
+	// AnnotationRequester holds the user's name.
+	AnnotationRequester = "broletto.dev/requester"
+	// AnnotationRequesterGroups holds the user's groups, one a line. A group whose name has a line break is left out.
+	AnnotationRequesterGroups = "broletto.dev/requester-groups"
 )
 
 // What a Secret may be for, in LabelUse.
