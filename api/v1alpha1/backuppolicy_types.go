@@ -68,12 +68,12 @@ type BackupPolicySpec struct {
 	// +required
 	// +kubebuilder:validation:MinLength=9
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[0-9]{1,2} [0-9]{1,2} [0-9*,/-]+ [0-9*,/-]+ [0-9*,/-]+$')`,message="schedule is minute and hour as numbers, then day of month, month and day of week as numbers, lists, ranges or *, for example \"30 2 * * *\": one run a day at most"
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[0-5]?[0-9] ([01]?[0-9]|2[0-3]) [0-9*,/-]+ [0-9*,/-]+ [0-9*,/-]+$')`,message="schedule is minute and hour as numbers, then day of month, month and day of week as numbers, lists, ranges or *, for example \"30 2 * * *\": one run a day at most"
 	Schedule string `json:"schedule"`
 
 	// timeZone is the IANA time zone of the schedule, for example "Europe/Rome". Default: the consortium's.
 	// +optional
-	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MinLength=3
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:XValidation:rule=`self == 'UTC' || self.matches(r'^[A-Z][A-Za-z_]*(/[A-Z][A-Za-z0-9_+-]*){1,2}$')`,message="timeZone is a name of the IANA database, for example Europe/Rome"
 	TimeZone string `json:"timeZone,omitempty"`
@@ -152,6 +152,8 @@ type Drill struct {
 
 // Hook is a command in a pod of a workspace, run as an account of the workspace. A backup whose hook fails is not made. Pods that match
 // nothing are no failure.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.before) || has(self.after)",message="a hook has before, after or both, for example before: [sync]"
 type Hook struct {
 	// name is a DNS label.
 	// +required
@@ -162,7 +164,7 @@ type Hook struct {
 
 	// podSelector selects the pods; the first running one by name is taken.
 	// +required
-	// +kubebuilder:validation:XValidation:rule=`has(self.matchLabels) && self.matchLabels.size() in [1, 2, 3, 4, 5, 6, 7, 8] && !has(self.matchExpressions)`,message="podSelector has 1 to 8 matchLabels, for example {matchLabels: {app: db}}"
+	// +kubebuilder:validation:XValidation:rule=`has(self.matchLabels) && self.matchLabels.size() >= 1 && self.matchLabels.size() <= 8 && !has(self.matchExpressions)`,message="podSelector has 1 to 8 matchLabels, for example {matchLabels: {app: db}}"
 	PodSelector metav1.LabelSelector `json:"podSelector"`
 
 	// container is the container's name. Default: the pod's first.

@@ -101,14 +101,14 @@ type BackupBucket struct {
 	// +required
 	// +kubebuilder:validation:MinLength=3
 	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:XValidation:rule=`self.matches('^[a-z0-9][-a-z0-9.]*[a-z0-9]$')`,message="bucket is a name of S3: 3 to 63 lower-case letters, digits, dots and dashes, for example broletto-primario"
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^[a-z0-9][-a-z0-9.]*[a-z0-9]$') && !self.contains('..')`,message="bucket is a name of S3: 3 to 63 lower-case letters, digits, dots and dashes, for example broletto-primario"
 	Bucket string `json:"bucket"`
 
 	// prefix is what names of objects begin with, for a bucket that holds other things too, for example "broletto". Default: nothing.
 	// +optional
 	// +kubebuilder:default=""
 	// +kubebuilder:validation:MaxLength=128
-	// +kubebuilder:validation:XValidation:rule=`self == '' || self.matches('^[a-z0-9][-a-z0-9/]*[a-z0-9]$')`,message="prefix has lower-case letters, digits, dashes and slashes within, for example broletto"
+	// +kubebuilder:validation:XValidation:rule=`self == '' || self.matches('^[a-z0-9][-a-z0-9/]*$') && !self.endsWith('/') && !self.contains('//')`,message="prefix has lower-case letters, digits, dashes and slashes within, for example broletto"
 	Prefix string `json:"prefix"`
 
 	// region is the region that requests are signed for. Default: us-east-1, which stores without regions take.

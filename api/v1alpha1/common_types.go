@@ -50,6 +50,15 @@ const (
 	AnnotationUnlock = "broletto.dev/unlock"
 )
 
+// Annotations on a Restore: who asked for it, as the API server knew them; nobody else writes there. A dry run that is set to Apply is asked for
+// by whoever does so.
+const (
+	// AnnotationRequester holds the user's name.
+	AnnotationRequester = "broletto.dev/requester"
+	// AnnotationRequesterGroups holds the user's groups, one a line. A group whose name has a line break is left out.
+	AnnotationRequesterGroups = "broletto.dev/requester-groups"
+)
+
 // What a Secret may be for, in LabelUse.
 const (
 	UseStackVariables    = "stack-variables"

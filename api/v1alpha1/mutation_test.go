@@ -238,6 +238,7 @@ func upstream(at string) bool {
 	switch at {
 	case "/status/conditions[]", // metav1.Condition
 		"/spec/controls/matchLabels", "/spec/controls/matchExpressions", // metav1.LabelSelector
+		"/spec/selector/matchLabels", "/spec/selector/matchExpressions", "/spec/hooks[]/podSelector/matchLabels", "/spec/hooks[]/podSelector/matchExpressions",
 		"/status/allocated{}", "/status/allocations[]/quota{}", "/status/allocations[]/releasing{}", "/status/quota{}": // resource.Quantity
 		return true
 	}

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,9 +19,6 @@ import (
 	"github.com/broletto/broletto/config"
 	"github.com/broletto/broletto/test/cluster"
 )
-
-// later are the kinds of the samples that this version does not have yet.
-var later = []string{"BackupRepository"}
 
 // TestSamplesAreAccepted applies each document of the samples as it stands, any number of times. The first time after the
 // creation stores the default of status, which the API server has only added in its answers before; then nothing changes.
@@ -77,20 +73,14 @@ func TestDocumentationIsAccepted(t *testing.T) {
 	}
 }
 
-// documents splits YAML and leaves out what comes later.
+// documents splits YAML.
 func documents(t *testing.T, text []byte) [][]byte {
 	t.Helper()
 	all, err := cluster.Documents(text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return slices.DeleteFunc(all, func(document []byte) bool {
-		var o metav1.TypeMeta
-		if err := yaml.Unmarshal(document, &o); err != nil {
-			t.Fatal(err)
-		}
-		return slices.Contains(later, o.Kind)
-	})
+	return all
 }
 
 // apply applies a document to the home namespace that its tenant would have.

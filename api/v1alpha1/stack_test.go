@@ -147,5 +147,6 @@ func lengths(rows map[string]row, pointer, path string, least, most int) {
 	rows[fmt.Sprint(path, " of ", most+1)] = row{reason: "every text is bounded", edit: put(pointer, long(most+1)), want: path + ": Too long"}
 	if least > 0 {
 		rows[path+" empty"] = row{reason: "nothing is no name", edit: put(pointer, ""), want: fmt.Sprint(path, " in body should ")}
+		rows[path+" of one letter"] = row{reason: "the lower bound", edit: put(pointer, "a")}
 	}
 }

@@ -415,7 +415,7 @@ type Limits struct {
 
 	// objectsPerWorkspace is how many objects of each of these kinds one workspace, and the home namespace, may hold:
 	// ConfigMap, Secret, Service, Job, CronJob, PersistentVolumeClaim, Deployment, StatefulSet, Ingress, Role,
-	// HorizontalPodAutoscaler, PodDisruptionBudget, ServiceInstance; and eleven times as many ReplicaSets.
+	// HorizontalPodAutoscaler, PodDisruptionBudget, ServiceInstance, BackupPolicy, Restore; and eleven times as many ReplicaSets.
 	// +optional
 	// +kubebuilder:default=200
 	// +kubebuilder:validation:Minimum=1

@@ -66,6 +66,11 @@ var kinds = map[string]kindOf{
 
 	"ServiceOffering": {resource: "serviceofferings", valid: "testdata/serviceoffering.yaml", rows: serviceOfferingRows},
 	"ServiceInstance": {resource: "serviceinstances", namespace: "default", valid: "testdata/serviceinstance.yaml", rows: serviceInstanceRows},
+
+	"BackupRepository": {resource: "backuprepositories", valid: "testdata/backuprepository.yaml", rows: backupRepositoryRows},
+	"BackupPolicy":     {resource: "backuppolicies", namespace: "default", valid: "testdata/backuppolicy.yaml", rows: backupPolicyRows},
+	"Backup":           {resource: "backups", namespace: "default", valid: "testdata/backup.yaml", rows: backupRows},
+	"Restore":          {resource: "restores", namespace: "default", valid: "testdata/restore.yaml", rows: restoreRows},
 }
 
 func TestValidation(t *testing.T) {

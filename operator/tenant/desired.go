@@ -39,6 +39,9 @@ func homeQuota(t *v1alpha1.Tenant) corev1.ResourceList {
 	hard["count/workspaces.broletto.dev"] = guardrail.Count(t.Spec.Limits.Workspaces)
 	hard["count/stacks.broletto.dev"] = guardrail.Count(t.Spec.Limits.Stacks)
 	hard["count/serviceinstances.broletto.dev"] = guardrail.Count(t.Spec.Limits.ObjectsPerWorkspace)
+	hard["count/backups.broletto.dev"] = guardrail.Count(t.Spec.Limits.Backups)
+	hard["count/backuppolicies.broletto.dev"] = guardrail.Count(t.Spec.Limits.ObjectsPerWorkspace)
+	hard["count/restores.broletto.dev"] = guardrail.Count(t.Spec.Limits.ObjectsPerWorkspace)
 	for _, none := range []corev1.ResourceName{
 		corev1.ResourcePods, corev1.ResourcePersistentVolumeClaims, corev1.ResourceServicesLoadBalancers, corev1.ResourceServicesNodePorts, "count/services",
 	} {

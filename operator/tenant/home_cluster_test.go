@@ -81,7 +81,7 @@ func TestHomeFollowsTheTenant(t *testing.T) {
 	for _, counted := range []string{
 		"count/configmaps", "count/cronjobs.batch", "count/jobs.batch", "count/secrets", "count/deployments.apps", "count/statefulsets.apps", "count/ingresses.networking.k8s.io",
 		"count/roles.rbac.authorization.k8s.io", "count/horizontalpodautoscalers.autoscaling", "count/poddisruptionbudgets.policy",
-		"count/serviceinstances.broletto.dev",
+		"count/serviceinstances.broletto.dev", "count/backuppolicies.broletto.dev", "count/restores.broletto.dev",
 	} {
 		hard[counted] = "7"
 	}
@@ -166,7 +166,8 @@ func labelsOf(t *v1alpha1.Tenant) map[string]string {
 
 func homeQuota() map[string]string {
 	return map[string]string{
-		"count/workspaces.broletto.dev": "20", "count/stacks.broletto.dev": "20", "count/serviceinstances.broletto.dev": "200", "pods": "0", "persistentvolumeclaims": "0", "services.loadbalancers": "0", "services.nodeports": "0",
+		"count/workspaces.broletto.dev": "20", "count/stacks.broletto.dev": "20", "count/serviceinstances.broletto.dev": "200",
+		"count/backups.broletto.dev": "500", "count/backuppolicies.broletto.dev": "200", "count/restores.broletto.dev": "200", "pods": "0", "persistentvolumeclaims": "0", "services.loadbalancers": "0", "services.nodeports": "0",
 		"count/configmaps": "200", "count/secrets": "200", "count/services": "0", "count/jobs.batch": "200", "count/cronjobs.batch": "200",
 		"count/deployments.apps": "200", "count/statefulsets.apps": "200", "count/ingresses.networking.k8s.io": "200", "count/replicasets.apps": "2200",
 		"count/roles.rbac.authorization.k8s.io": "200", "count/horizontalpodautoscalers.autoscaling": "200", "count/poddisruptionbudgets.policy": "200",

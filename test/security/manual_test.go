@@ -84,6 +84,10 @@ func ask(s *stage.Stage, how, manifest string) string {
 	case "update":
 		patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":[]}}`))
 		err = c.Patch(s.Context(), o, patch, client.DryRunAll)
+	case "requester":
+		if err = s.Admin.Create(s.Context(), o.DeepCopy()); err == nil {
+			err = c.Patch(s.Context(), o, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"annotations":{"broletto.dev/requester":"system:admin"}}}`)), client.DryRunAll)
+		}
 	case "token":
 		account := &corev1.ServiceAccount{ObjectMeta: stage.In(o.GetNamespace(), o.GetName())}
 		life, _, _ := unstructured.NestedFloat64(o.Object, "spec", "expirationSeconds")

@@ -291,10 +291,11 @@ var laws = []struct {
 	{"who looks on changes nothing and reads no Secret", func(q question) bool {
 		return slices.Contains([]string{"viewer", "auditor"}, q.who.name) && !everybodys(q) && (writes(q) || q.what.resource == "secrets" || slices.Contains([]string{"exec", "attach", "portforward"}, q.what.sub))
 	}},
-	{"of Broletto's kinds, only workspaces, stacks and instances of services in the home are written", func(q question) bool {
-		return writes(q) && q.what.group == v1alpha1.GroupVersion.Group &&
-			!slices.Contains([]string{"workspaces.broletto.dev", "stacks.broletto.dev", "serviceinstances.broletto.dev"}, q.what.String())
+	{"of Broletto's kinds, only workspaces, stacks, instances of services, and backups and their like in the home are written", func(q question) bool {
+		return writes(q) && q.what.group == v1alpha1.GroupVersion.Group && !slices.Contains([]string{"workspaces.broletto.dev", "stacks.broletto.dev",
+			"serviceinstances.broletto.dev", "backuppolicies.broletto.dev", "backups.broletto.dev", "restores.broletto.dev"}, q.what.String())
 	}},
+	{"where backups lie, and whose key opens them, is the platform's to know", func(q question) bool { return q.what.resource == "backuprepositories" }},
 	{"a workspace's namespace has none of Broletto's kinds, and in the cluster there is the catalogue to read", func(q question) bool {
 		return q.what.group == v1alpha1.GroupVersion.Group && !slices.Contains([]string{"the home", "their home"}, q.where.name) && !catalogue(q)
 	}},

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -113,7 +112,7 @@ func (a *act) objects() (all []*unstructured.Unstructured, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading %s: %w", file, err)
 		}
-		all = append(all, slices.DeleteFunc(objects, func(o *unstructured.Unstructured) bool { return slices.Contains(a.Without, o.GetKind()) })...)
+		all = append(all, objects...)
 	}
 	for _, o := range a.Apply {
 		all = append(all, o.DeepCopy())

@@ -33,8 +33,6 @@ type Step struct {
 	As Person `json:"as"`
 	// Files of the repository are applied as they stand.
 	Files []string `json:"files"`
-	// Without names kinds that are left out of files.
-	Without []string `json:"without"`
 	// Apply holds objects to apply, server-side, as "kubectl apply --server-side" and Flux do.
 	Apply []Object `json:"apply"`
 	// Delete names objects to delete.

@@ -15,7 +15,7 @@ type LimitsApplyConfiguration struct {
 	Backups *int32 `json:"backups,omitempty"`
 	// objectsPerWorkspace is how many objects of each of these kinds one workspace, and the home namespace, may hold:
 	// ConfigMap, Secret, Service, Job, CronJob, PersistentVolumeClaim, Deployment, StatefulSet, Ingress, Role,
-	// HorizontalPodAutoscaler, PodDisruptionBudget, ServiceInstance; and eleven times as many ReplicaSets.
+	// HorizontalPodAutoscaler, PodDisruptionBudget, ServiceInstance, BackupPolicy, Restore; and eleven times as many ReplicaSets.
 	ObjectsPerWorkspace *int32 `json:"objectsPerWorkspace,omitempty"`
 }
 
