@@ -73,7 +73,8 @@ func (s *settled) killedAtWork(t *testing.T) {
 	w = open(t)
 	hostAnyhow(t, s.c, varese[2])
 	s.killAfter(t, w, 40)
-	s.operator = start(s.t) // this one waits until the lease has expired by itself
+	s.expireLease(t)
+	s.operator = start(s.t)
 	awaitReady(t, s.c, slices.Concat(varese...))
 	wantNoDriftTold(t, s.c)
 }
@@ -103,7 +104,7 @@ func (s *settled) hosted(t *testing.T) bool {
 	return true
 }
 
-// expireLease does what time would: the operator that held it is dead.
+// expireLease does what time would, as leaderKilled sees: the operator that held it is dead.
 func (s *settled) expireLease(t *testing.T) {
 	t.Helper()
 	if s.operator.running() {
