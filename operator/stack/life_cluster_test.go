@@ -177,7 +177,7 @@ func TestLost(t *testing.T) {
 	pod := p.pod(apply)
 	p.becomes(pod, corev1.PodRunning)
 	lock := vault.Lock{Run: apply.Name, RunUID: apply.UID, PodUID: pod.UID, Pod: pod.Name, Since: time.Now()}
-	if err := p.vault.TakeLock(t.Context(), p.of(), lock); err != nil {
+	if _, err := p.vault.TakeLock(t.Context(), p.of(), lock); err != nil {
 		t.Fatal(err)
 	}
 	p.says(v1alpha1.ConditionLocked, v1alpha1.ReasonStateLocked)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/operator/condition"
+	"github.com/broletto/broletto/operator/vault"
 )
 
 // tell makes the status what the runs say. What no run says any more, since runs are kept for a while only, stays as it was.
@@ -110,7 +111,11 @@ func tellDrift(s *v1alpha1.Stack, h history) {
 // once nothing runs that could hold it; one of a run that is under way goes with the run.
 func (r *Reconciler) observeLock(ctx context.Context, s *v1alpha1.Stack, runs []*v1alpha1.StackRun) error {
 	one := unfinished(runs)
-	if (one == nil || one.Status.Phase != v1alpha1.RunRunning) && s.Status.Lock == nil && s.Annotations[v1alpha1.AnnotationUnlock] == "" && classOf(lastOf(runs)) != v1alpha1.FailureLocked {
+	if told := s.Status.Lock; told != nil && one == nil && told.Run == lastOf(runs).Name { // it was released before the run was closed
+		s.Status.Lock = nil
+		condition.Withdraw(s, v1alpha1.ConditionLocked)
+	}
+	if r.lockKnown(s, one, runs) {
 		return nil
 	}
 	lock, err := r.Vault.Lock(ctx, of(s))
@@ -135,6 +140,18 @@ func (r *Reconciler) observeLock(ctx context.Context, s *v1alpha1.Stack, runs []
 	condition.Report(s, v1alpha1.ConditionLocked, true, v1alpha1.ReasonStateLocked,
 		"a run holds the state; status.lock says which: it goes with the run, or by the annotation "+v1alpha1.AnnotationUnlock+" with the run's name")
 	return nil
+}
+
+// lockKnown tells whether a look at the lock would bring nothing new. one is the run that is under way.
+func (r *Reconciler) lockKnown(s *v1alpha1.Stack, one *v1alpha1.StackRun, runs []*v1alpha1.StackRun) bool {
+	told := s.Status.Lock
+	switch {
+	case s.Annotations[v1alpha1.AnnotationUnlock] != "":
+		return false
+	case told == nil:
+		return (one == nil || one.Status.Phase != v1alpha1.RunRunning) && classOf(lastOf(runs)) != v1alpha1.FailureLocked
+	}
+	return one != nil && told.Run == one.Name && told.Beat != nil && r.Now().Sub(told.Beat.Time) < vault.BeatEvery
 }
 
 // unlocks tells whether people want the run ended that is under way.
