@@ -234,9 +234,6 @@ func (b *Broker) report(w http.ResponseWriter, r *http.Request, c *caller) error
 	if err := b.Vault.ReleaseSeen(ctx, s, c.run.UID, l); err != nil {
 		return err
 	}
-	if err := b.Vault.Sweep(ctx, s); err != nil { // the next one sweeps
-		log.Log.Error(err, "sweeping what broken writes left", "stack", c.run.Namespace+"/"+c.run.Spec.Stack)
-	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

@@ -146,9 +146,13 @@ func states(t *testing.T, v *vault.Vault, s vault.Stack) {
 	if err != nil || !bytes.Equal(data, []byte{8}) || serial != 8 || lineage != "line" {
 		t.Errorf("the state is %v, serial %d, lineage %q: %v", data, serial, lineage, err)
 	}
-	must(t, v.Sweep(ctx, s))
-	if data, _, _, err = v.State(ctx, s); err != nil || !bytes.Equal(data, []byte{8}) {
-		t.Errorf("after a sweep the state is %v: %v", data, err)
+	for serial := range int64(8) { // large and small ones, in turn
+		want := bytes.Repeat([]byte{byte(serial)}, 1+int(serial%2)*(1<<20))
+		must(t, v.PutState(ctx, s, serial+9, "line", want))
+		must(t, v.PutState(ctx, s, serial+9, "line", want))
+		if data, _, _, err = v.State(ctx, s); err != nil || !bytes.Equal(data, want) {
+			t.Errorf("state %d of %d bytes has %d: %v", serial+9, len(want), len(data), err)
+		}
 	}
 }
 
