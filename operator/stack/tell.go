@@ -110,7 +110,11 @@ func tellDrift(s *v1alpha1.Stack, h history) {
 // once nothing lives that could hold it; one of the run that is under way goes with the run.
 func (r *Reconciler) observeLock(ctx context.Context, s *v1alpha1.Stack, runs []*v1alpha1.StackRun) error {
 	one := unfinished(runs)
-	if (one == nil || one.Status.Phase != v1alpha1.RunRunning) && s.Status.Lock == nil && s.Annotations[v1alpha1.AnnotationUnlock] == "" && classOf(lastOf(runs)) != v1alpha1.FailureLocked {
+	if told := s.Status.Lock; told != nil && one == nil && told.Run == lastOf(runs).Name { // it was released before the run was closed
+		s.Status.Lock = nil
+		condition.Withdraw(s, v1alpha1.ConditionLocked)
+	}
+	if r.lockKnown(s, one, runs) {
 		return nil
 	}
 	lock, err := r.Vault.Lock(ctx, of(s))
@@ -149,6 +153,18 @@ func (r *Reconciler) observeLock(ctx context.Context, s *v1alpha1.Stack, runs []
 	}
 	condition.Report(s, v1alpha1.ConditionLocked, true, v1alpha1.ReasonStateLocked, message)
 	return nil
+}
+
+// lockKnown tells whether a look at the lock would bring nothing new. one is the run that is under way.
+func (r *Reconciler) lockKnown(s *v1alpha1.Stack, one *v1alpha1.StackRun, runs []*v1alpha1.StackRun) bool {
+	told := s.Status.Lock
+	switch {
+	case s.Annotations[v1alpha1.AnnotationUnlock] != "":
+		return false
+	case told == nil:
+		return (one == nil || one.Status.Phase != v1alpha1.RunRunning) && classOf(lastOf(runs)) != v1alpha1.FailureLocked
+	}
+	return one != nil && told.Run == one.Name && told.Beat != nil && r.Now().Sub(told.Beat.Time) < vault.BeatEvery
 }
 
 // unlocks tells whether people want the run ended that is under way.
