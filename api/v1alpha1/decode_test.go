@@ -31,11 +31,14 @@ var (
 // TestWhatIsAcceptedCanBeRead puts every odd value in every place. One object that the API server accepts and a Go client
 // cannot decode would stop the List of its whole kind, and with it the operator, for all tenants.
 func TestWhatIsAcceptedCanBeRead(t *testing.T) {
-	for kind, k := range kinds {
+	for i, kind := range slices.Sorted(maps.Keys(kinds)) { // instances before offerings, all of which a policy asks about each instance
+		k := kinds[kind]
 		t.Run(kind, func(t *testing.T) {
 			accepted := k.oddities(t, creation, "/spec", func(edits) bool { return true })
 			t.Logf("%d oddities of the spec are accepted", accepted)
-			accepted = k.oddities(t, status, "/status", decodable)
+			accepted = k.oddities(t, status, "/status", func(e edits) bool { // conditions are Kubernetes' own type, the same in every kind
+				return decodable(e) && (i == 0 || !strings.HasPrefix(string(e), "/status/conditions/0"))
+			})
 			t.Logf("%d oddities of the status are accepted", accepted)
 			if err := cluster.Client(t, cluster.Admin()).List(t.Context(), k.list()); err != nil {
 				t.Error(err)

@@ -184,10 +184,7 @@ func (b builder) compile(ctx context.Context, m module, p program, work string) 
 	binary := filepath.Join(work, p.name)
 	if m.source != "" {
 		work = m.source
-	} else if err := errors.Join(
-		os.WriteFile(filepath.Join(work, "go.mod"), m.mod, 0o644),
-		os.WriteFile(filepath.Join(work, "go.sum"), m.sum, 0o644),
-	); err != nil {
+	} else if err := b.furnish(ctx, m, work); err != nil {
 		return "", err
 	}
 	var output bytes.Buffer
@@ -204,6 +201,61 @@ func (b builder) compile(ctx context.Context, m module, p program, work string) 
 		return "", buildError(m, p, err, output.String())
 	}
 	return binary, nil
+}
+
+// furnish makes work a module of its own that requires m, in its own source where that is changed.
+func (b builder) furnish(ctx context.Context, m module, work string) error {
+	err := errors.Join(
+		os.WriteFile(filepath.Join(work, "go.mod"), m.mod, 0o644),
+		os.WriteFile(filepath.Join(work, "go.sum"), m.sum, 0o644),
+	)
+	if err != nil || len(m.edits) == 0 {
+		return err
+	}
+	if _, err := b.asks(ctx, m, work, "mod", "download", m.path); err != nil {
+		return err
+	}
+	dir, err := b.asks(ctx, m, work, "list", "-m", "-f", "{{.Dir}}", m.path)
+	if err != nil {
+		return err
+	}
+	if err := os.CopyFS(filepath.Join(work, edited), os.DirFS(dir)); err != nil { // the go command overlays nothing in its cache
+		return err
+	}
+	for _, e := range m.edits {
+		if err := e.in(filepath.Join(work, edited)); err != nil {
+			return &Error{Object: m.path + " " + m.version(), Cause: err, WayOut: "look at what the new version does there, and correct or drop the edit in hack/kube/engines.go"}
+		}
+	}
+	_, err = b.asks(ctx, m, work, "mod", "edit", "-replace="+m.path+"=./"+edited)
+	return err
+}
+
+// asks has the go command answer in a line.
+func (b builder) asks(ctx context.Context, m module, work string, arguments ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", arguments...)
+	cmd.Dir, cmd.Env = work, b.environment(work, m)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("go %s: %w\n%s", strings.Join(arguments, " "), err, out)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// edited is the folder of a module's changed source.
+const edited = "edited"
+
+// in makes the edit in a folder.
+func (e edit) in(dir string) error {
+	path := filepath.Join(dir, filepath.FromSlash(e.file))
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if n := bytes.Count(text, []byte(e.from)); n != 1 {
+		return fmt.Errorf("%q is in %s %d times, and should be once", e.from, e.file, n)
+	}
+	return os.WriteFile(path, bytes.Replace(text, []byte(e.from), []byte(e.to), 1), 0o644)
 }
 
 // watch runs cmd and shows that something is happening.

@@ -330,3 +330,36 @@ func TestAssets(t *testing.T) {
 		})
 	}
 }
+
+// TestEditedSource builds a program of a source that says something else than what was downloaded, and none of one that has nothing to be edited.
+func TestEditedSource(t *testing.T) {
+	source := tinySource(t, tinyProgram)
+	for name, c := range map[string]struct{ from, want string }{
+		"once":  {`println("whole")`, ""},
+		"never": {`println("half")`, "0 times"},
+		"twice": {"main", "2 times"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			modules := tinyModule(source, "tiny")
+			modules[0].edits = []edit{{file: "cmd/main.go", from: c.from, to: `println("edited")`}}
+			b, _ := tinyBuilder(t, t.TempDir(), modules)
+			dir, err := b.all(t.Context(), []string{"tiny"})
+			if c.want != "" {
+				wantError(t, err, nil, "example.com/tiny v1.36.3", c.want, "hack/kube/engines.go")
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out, err := exec.Command(filepath.Join(dir, "tiny")).CombinedOutput(); err != nil || string(out) != "edited\n" {
+				t.Errorf("got %q, %v from the binary, want edited", out, err)
+			}
+			if text, err := os.ReadFile(filepath.Join(source, "cmd", "main.go")); err != nil || string(text) != tinyProgram {
+				t.Errorf("the source itself is now %q, %v", text, err)
+			}
+			if plain := tinyModule(source, "tiny"); key(plain, this) == key(modules, this) {
+				t.Error("the edit has no say in where the program is kept")
+			}
+		})
+	}
+}

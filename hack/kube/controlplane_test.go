@@ -259,7 +259,7 @@ func fakeAssets(t *testing.T, scripts map[string]string) {
 		for _, file := range pids {
 			var pid int
 			text, _ := os.ReadFile(file)
-			if _, err := fmt.Sscan(string(text), &pid); err != nil || alive(pid) {
+			if _, err := fmt.Sscan(string(text), &pid); err == nil && alive(pid) { // the file of one that ended early is empty
 				t.Errorf("left behind: %s", filepath.Base(file))
 			}
 		}

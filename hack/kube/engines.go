@@ -22,6 +22,19 @@ var engineModules = []module{
 	named("opentofu", module{
 		path: "github.com/opentofu/opentofu",
 		set:  "github.com/opentofu/opentofu/version.dev=no", // else it takes itself for a development build
+		// What a killed engine has made and not written down is unknown to the next run.
+		edits: []edit{
+			{ // How often it writes its state while it applies, in seconds. A variable would set that, but to no less.
+				file: "internal/backend/local/backend_apply.go",
+				from: "\tdefaultPersistInterval                 = 20 //",
+				to:   "\tdefaultPersistInterval                 = 2 //",
+			},
+			{ // Where no state was there before, each resource that is done takes the place of those before it, in what is written before the end.
+				file: "internal/states/statemgr/filesystem.go",
+				from: "MutateState(fn func(*states.State) *states.State) error {\n\tdefer s.mutex()()\n\n\tif s.readFile == nil {",
+				to:   "MutateState(fn func(*states.State) *states.State) error {\n\tdefer s.mutex()()\n\n\tif s.readFile == nil && s.file == nil {",
+			},
+		},
 		programs: []program{
 			{"tofu", "github.com/opentofu/opentofu/cmd/tofu", 4 * time.Minute, 2000 << 20},
 		},

@@ -28,10 +28,15 @@ type module struct {
 	set      string // another variable to set, as package.name=value; VERSION in it is the version
 	tags     string // build tags, with commas between them
 	cgo      bool   // whether the programs need a C compiler
+	edits    []edit // what of the source is changed before it is built
 	source   string // folder of a module of ours, which is built where it is; empty for one that is downloaded
 	digest   string // of all the files in source
 	programs []program
 }
+
+// edit is a piece of text in a file of a module, and what stands there instead. A build fails where it is not there just once, so that another
+// version of the module is looked at.
+type edit struct{ file, from, to string }
 
 type program struct {
 	name  string
@@ -201,6 +206,9 @@ func key(modules []module, to machine) string {
 		b.Write(m.mod)
 		b.Write(m.sum)
 		b.WriteString(m.digest)
+		for _, e := range m.edits {
+			fmt.Fprintln(&b, e)
+		}
 	}
 	sum := sha256.Sum256(b.Bytes())
 	return hex.EncodeToString(sum[:6])

@@ -149,15 +149,9 @@ func (b *Broker) order(w http.ResponseWriter, r *http.Request, c *caller) error 
 		return refused(http.StatusConflict, v1alpha1.FailureOutOfDate, "run %s has reported already", c.run.Name)
 	}
 	now := b.Now()
-	if err := b.Vault.TakeLock(ctx, s, vault.Lock{Run: c.run.Name, RunUID: c.run.UID, Pod: c.name, PodUID: c.uid, Since: now, Beat: now}); err != nil {
-		return err
-	}
-	l, err := b.Vault.Lock(ctx, s)
+	l, err := b.Vault.TakeLock(ctx, s, vault.Lock{Run: c.run.Name, RunUID: c.run.UID, Pod: c.name, PodUID: c.uid, Since: now, Beat: now})
 	if err != nil {
 		return err
-	}
-	if l == nil {
-		return vault.ErrConflict
 	}
 	if o.Serial, err = b.Vault.Serial(ctx, s); err != nil {
 		return err
@@ -167,7 +161,7 @@ func (b *Broker) order(w http.ResponseWriter, r *http.Request, c *caller) error 
 }
 
 // deadline counts from the lock: asking for the order again gains no time.
-func deadline(c *caller, l *vault.Lock) time.Time {
+func deadline(c *caller, l vault.Lock) time.Time {
 	return l.Since.Add(time.Duration(c.run.Spec.TimeoutMinutes) * time.Minute)
 }
 
@@ -237,11 +231,8 @@ func (b *Broker) report(w http.ResponseWriter, r *http.Request, c *caller) error
 	if err := b.Vault.PutReport(ctx, s, c.run.UID, report); err != nil {
 		return err
 	}
-	if err := b.Vault.Release(ctx, s, c.run.UID); err != nil {
+	if err := b.Vault.ReleaseSeen(ctx, s, c.run.UID, l); err != nil {
 		return err
-	}
-	if err := b.Vault.Sweep(ctx, s); err != nil { // the next one sweeps
-		log.Log.Error(err, "sweeping what broken writes left", "stack", c.run.Namespace+"/"+c.run.Spec.Stack)
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil

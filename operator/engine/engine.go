@@ -19,6 +19,9 @@ type Engine interface {
 	// Plan finds what is to be done; with destroy, what is to be done so that nothing is left. It changes nothing outside, and a plan of
 	// what is as it should be is empty. State stays as it is but for what the engine refreshed.
 	Plan(ctx context.Context, w Work, destroy bool) (*Plan, error)
+	// Read is what a plan's File says, as Plan said it of the same state; not of a plan to destroy. What an approval is about is digested of the
+	// very bytes that are applied. A file that is no plan, or none of this Work, is a [Stale].
+	Read(ctx context.Context, w Work, file []byte) (*Plan, error)
 	// Apply does what a plan of the same Work says, and nothing else: if state or world have moved so that the engine can tell, it is an
 	// error. Work.State is written as the engine goes on, so that what was done is known also after a failure.
 	Apply(ctx context.Context, w Work, plan *Plan) error
@@ -48,7 +51,7 @@ type Work struct {
 
 // Plan is what an engine would do.
 type Plan struct {
-	// File is what Apply needs; nobody else reads it.
+	// File is what Apply and Read need; nobody else reads it.
 	File []byte
 	// Changes are the resources that something happens to, in any order.
 	Changes []Change

@@ -186,6 +186,27 @@ func (f *world) Plan(_ context.Context, w engine.Work, destroy bool) (*engine.Pl
 	if destroy {
 		want = nil
 	}
+	p := difference(s, want)
+	p.File, _ = json.Marshal(want)
+	if f.planned != nil {
+		return p, f.planned(p)
+	}
+	return p, nil
+}
+
+func (f *world) Read(_ context.Context, w engine.Work, file []byte) (*engine.Plan, error) {
+	var want map[string]json.RawMessage
+	if json.Unmarshal(file, &want) != nil {
+		return nil, &engine.Stale{Err: errors.New("no plan")}
+	}
+	s, err := readState(w.State)
+	p := difference(s, want)
+	p.File = file
+	return p, err
+}
+
+// difference is what brings a state to where it is wanted.
+func difference(s fakeState, want map[string]json.RawMessage) *engine.Plan {
 	p := &engine.Plan{Outputs: map[string]engine.Values{}}
 	for name, value := range want {
 		if old, ok := s.Things[name]; !ok {
@@ -199,11 +220,7 @@ func (f *world) Plan(_ context.Context, w engine.Work, destroy bool) (*engine.Pl
 			p.Changes = append(p.Changes, engine.Change{Address: "thing." + name, Type: "thing", Actions: []string{"delete"}, Values: engine.Values{Before: value}})
 		}
 	}
-	p.File, _ = json.Marshal(want)
-	if f.planned != nil {
-		return p, f.planned(p)
-	}
-	return p, nil
+	return p
 }
 
 func (f *world) Apply(ctx context.Context, w engine.Work, p *engine.Plan) error {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -158,7 +157,8 @@ func (s *scope) decide(ctx context.Context) (err error) {
 	return as(v1alpha1.FailureEngine, err)
 }
 
-// recall takes the plan that was kept. What it does is digested anew: that, not its name, is what was approved.
+// recall takes the plan that was kept. What its file does is read and digested anew: that, neither its name nor what was said of it, is what
+// was approved.
 func (s *scope) recall(ctx context.Context) error {
 	data, err := s.Broker.Get(ctx, run.PathPlan)
 	if errors.Is(err, ErrNone) {
@@ -167,11 +167,8 @@ func (s *scope) recall(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.plan = &engine.Plan{}
-	if err := json.Unmarshal(data, s.plan); err != nil {
-		return as(v1alpha1.FailureOutOfDate, errors.New("the plan that was kept cannot be read by this runner: approve a new one"))
-	}
-	return nil
+	s.plan, err = s.engine.Read(ctx, s.work, data)
+	return as(v1alpha1.FailureEngine, err)
 }
 
 // judge digests the plan, sums it up, and refuses it if it has to be.
@@ -197,17 +194,13 @@ func (s *scope) keep(ctx context.Context) error {
 	if s.order.Operation != v1alpha1.OperationPlan {
 		return nil
 	}
-	plan, err := json.Marshal(s.plan)
-	if err != nil {
-		return as(v1alpha1.FailureEngine, fmt.Errorf("writing the plan: %w", err))
-	}
-	if err := tooLarge(len(plan)); err != nil {
+	if err := tooLarge(len(s.plan.File)); err != nil {
 		return fmt.Errorf("the plan is too large: %w", err)
 	}
 	if err := s.Broker.Put(ctx, run.PathSource, s.packed); err != nil {
 		return err
 	}
-	return s.Broker.Put(ctx, run.PathPlan, plan)
+	return s.Broker.Put(ctx, run.PathPlan, s.plan.File)
 }
 
 // apply applies what was decided. A plan that does nothing is applied too: it makes the source the one that was applied last.

@@ -64,7 +64,10 @@ func TestApplyOfAnythingElse(t *testing.T) {
 	for name, tamper := range map[string]func(b *broker){
 		"another digest was approved": func(b *broker) { b.order.Approved = run.Digest(b.order.Key, nil, nil) },
 		"another plan is kept": func(b *broker) {
-			b.blobs[run.PathPlan] = []byte(strings.Replace(string(b.blobs[run.PathPlan]), "thing.color", "thing.colour", 1))
+			b.blobs[run.PathPlan] = []byte(strings.Replace(string(b.blobs[run.PathPlan]), `"color"`, `"colour"`, 1))
+		},
+		"more is done than was told": func(b *broker) {
+			b.blobs[run.PathPlan] = []byte(strings.Replace(string(b.blobs[run.PathPlan]), "{", `{"mine":"too",`, 1))
 		},
 		"the key is another":    func(b *broker) { b.order.Key = []byte("x") },
 		"no plan is kept":       func(b *broker) { delete(b.blobs, run.PathPlan) },

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -74,8 +75,9 @@ func (r *Reconciler) begin(ctx context.Context, s *v1alpha1.Stack, one *v1alpha1
 	if err != nil {
 		return err
 	}
+	isFirst := !slices.ContainsFunc(runs, func(p *v1alpha1.StackRun) bool { return p.Status.JobUID != "" })
 	for _, o := range Rights(s, c) {
-		if err := r.ensure(ctx, s, o); err != nil {
+		if err := r.ensure(ctx, s, o, isFirst); err != nil {
 			return explained(err, s)
 		}
 	}
@@ -101,7 +103,7 @@ func (r *Reconciler) material(ctx context.Context, s *v1alpha1.Stack, one *v1alp
 		}
 		return m, nil, wrapped(err, "reading what of stack %s was applied last", s.Name)
 	default:
-		m, err = r.gather(ctx, s)
+		m, err = r.gather(ctx, s, r.Vault.Key)
 		if unusable, is := errors.AsType[*outcome.Stall](err); is {
 			return m, &v1alpha1.RunFailure{Class: v1alpha1.FailureOutOfDate, Message: unusable.Error()}, nil
 		}
@@ -132,11 +134,20 @@ func (r *Reconciler) surroundings(ctx context.Context) (Context, error) {
 	return c, nil
 }
 
-// ensure makes an object in the workspace as it should be. One of that name that is not the stack's is left alone.
-func (r *Reconciler) ensure(ctx context.Context, s *v1alpha1.Stack, o apply.Object) error {
+// ensure makes an object in the workspace as it should be, without a look before where it is new. One of that name that is not the stack's is
+// left alone.
+func (r *Reconciler) ensure(ctx context.Context, s *v1alpha1.Stack, o apply.Object, isNew bool) error {
 	live, err := r.typed(o)
 	if err != nil {
 		return err
+	}
+	if isNew {
+		if err := r.make(ctx, o, live); !apierrors.IsAlreadyExists(err) {
+			return err
+		}
+		if live, err = r.typed(o); err != nil {
+			return err
+		}
 	}
 	kind, key := *o.GetKind(), client.ObjectKeyFromObject(live)
 	err = r.Live.Get(ctx, key, live)

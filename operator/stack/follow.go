@@ -101,6 +101,9 @@ func (r *Reconciler) watch(ctx context.Context, s *v1alpha1.Stack, one *v1alpha1
 		return err
 	}
 	for i := range pods {
+		if rest := r.unseen(&pods[i]); rest > 0 {
+			return waitFor(one, "", rest)
+		}
 		if pods[i].Status.Phase == corev1.PodRunning && (one.Status.Phase != v1alpha1.RunRunning || s.Status.Executor == "") {
 			if err := r.executor(ctx, s, &pods[i]); err != nil {
 				return err
@@ -125,6 +128,14 @@ func (r *Reconciler) watch(ctx context.Context, s *v1alpha1.Stack, one *v1alpha1
 		return waitFor(one, "", roomPatience-age)
 	}
 	return wait(one, "")
+}
+
+// unseen is how much longer it is not told that a pod runs: small stacks are done before anybody could have read it.
+func (r *Reconciler) unseen(p *corev1.Pod) time.Duration {
+	if p.Status.Phase != corev1.PodRunning || p.Status.StartTime == nil {
+		return 0
+	}
+	return min(outcome.Patience, outcome.Patience-r.Now().Sub(p.Status.StartTime.Time))
 }
 
 func unschedulable(p *corev1.Pod) bool {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/operator/outcome"
+	"github.com/broletto/broletto/operator/vault"
 )
 
 // material is what a run is made of beside its code. It holds secrets.
@@ -25,9 +26,12 @@ type material struct {
 	digests     inputs
 }
 
+// keyFunc is [Vault.Key], or [Vault.KnownKey] where nothing is written.
+type keyFunc func(context.Context, vault.Stack) ([]byte, error)
+
 // gather reads what a stack names. A Secret is taken only if its owner says by a label what it is for: who may write stacks and not
 // read Secrets would else have a stack print any of them.
-func (r *Reconciler) gather(ctx context.Context, s *v1alpha1.Stack) (m material, err error) {
+func (r *Reconciler) gather(ctx context.Context, s *v1alpha1.Stack, keyOf keyFunc) (m material, err error) {
 	m.inputs = make(map[string]json.RawMessage, len(s.Spec.Variables))
 	for name, value := range s.Spec.Variables {
 		m.inputs[name] = value.Raw
@@ -53,7 +57,7 @@ func (r *Reconciler) gather(ctx context.Context, s *v1alpha1.Stack) (m material,
 			return m, err
 		}
 	}
-	key, err := r.Vault.Key(ctx, of(s))
+	key, err := keyOf(ctx, of(s))
 	if err != nil {
 		return m, fmt.Errorf("reading the key of stack %s: %w", s.Name, err)
 	}

@@ -14,11 +14,14 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/outcome"
 	"github.com/broletto/broletto/operator/run"
 	"github.com/broletto/broletto/operator/vault"
+	"github.com/broletto/broletto/test/cluster"
 	"github.com/broletto/broletto/test/stage"
 )
 
@@ -177,7 +180,7 @@ func TestLost(t *testing.T) {
 	pod := p.pod(apply)
 	p.becomes(pod, corev1.PodRunning)
 	lock := vault.Lock{Run: apply.Name, RunUID: apply.UID, PodUID: pod.UID, Pod: pod.Name, Since: time.Now()}
-	if err := p.vault.TakeLock(t.Context(), p.of(), lock); err != nil {
+	if _, err := p.vault.TakeLock(t.Context(), p.of(), lock); err != nil {
 		t.Fatal(err)
 	}
 	p.says(v1alpha1.ConditionLocked, v1alpha1.ReasonStateLocked)
@@ -202,6 +205,35 @@ func TestLost(t *testing.T) {
 	p.says(reconciling, v1alpha1.ReasonAwaitingApproval)
 	p.settled()
 	p.wantStory("Plan Apply!Lost Plan")
+}
+
+// TestShortRun tells nobody that a run is under way which has but begun, and who holds its state: most end before anybody reads it.
+func TestShortRun(t *testing.T) {
+	t.Parallel()
+	p := newPlay(t, "short")
+	one := p.begun(v1alpha1.OperationPlan)
+	pod := p.pod(one)
+	started := fmt.Sprintf(`{"status":{"phase":"Running","startTime":%q}}`, p.Now().UTC().Format(time.RFC3339))
+	if err := p.Admin.Status().Patch(t.Context(), pod, client.RawPatch(types.MergePatchType, []byte(started))); err != nil {
+		t.Fatal(err)
+	}
+	cluster.Eventually(t, patience, "the cache knows that the pod runs", func() error {
+		if err := p.Operator().Get(t.Context(), client.ObjectKeyFromObject(pod), pod); err != nil || pod.Status.Phase != corev1.PodRunning {
+			return fmt.Errorf("it is %s: %w", pod.Status.Phase, err)
+		}
+		return nil
+	})
+	result, err := p.look()
+	if p.Read(one); err != nil || one.Status.Phase != v1alpha1.RunPending || result.RequeueAfter <= 0 || result.RequeueAfter > outcome.Patience {
+		t.Errorf("the run is %s, and is looked at again after %s: %v", one.Status.Phase, result.RequeueAfter, err)
+	}
+	p.later(outcome.Patience)
+	p.until("the run is said to be under way", func() error {
+		if p.Read(one); one.Status.Phase != v1alpha1.RunRunning {
+			return errors.New(string(one.Status.Phase))
+		}
+		return nil
+	})
 }
 
 // TestDrift looks for drift, says so, plans and repairs.

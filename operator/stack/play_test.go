@@ -208,7 +208,8 @@ func (p *play) plays(one *v1alpha1.StackRun, report run.Report) {
 	p.becomes(pod, corev1.PodRunning)
 	lock := vault.Lock{Run: one.Name, RunUID: one.UID, Pod: pod.Name, PodUID: pod.UID, Since: p.Now(), Beat: p.Now()}
 	order, err := p.vault.Order(ctx, of, one.UID)
-	err = errors.Join(err, p.vault.TakeLock(ctx, of, lock))
+	_, locked := p.vault.TakeLock(ctx, of, lock)
+	err = errors.Join(err, locked)
 	if order.Source != nil {
 		err = errors.Join(err, p.vault.PutSource(ctx, of, one.UID, []byte("source")))
 	}

@@ -14,6 +14,8 @@ import (
 type Vault interface {
 	// Key is secret, and of this stack alone.
 	Key(ctx context.Context, s vault.Stack) ([]byte, error)
+	// KnownKey is Key as it was a moment ago, and costs no request most times.
+	KnownKey(ctx context.Context, s vault.Stack) ([]byte, error)
 	// PutOrder keeps what a run has to do; a later one replaces it.
 	PutOrder(ctx context.Context, s vault.Stack, run types.UID, o run.Order) error
 	// Report is how a run ended; nil: it has not said so.

@@ -126,7 +126,7 @@ func (r *Reconciler) decide(ctx context.Context, s *v1alpha1.Stack, runs []*v1al
 	if err := r.workspace(ctx, s); err != nil {
 		return Step{}, inputs{}, err
 	}
-	m, err := r.gather(ctx, s)
+	m, err := r.gather(ctx, s, r.Vault.KnownKey)
 	if err != nil {
 		return Step{}, inputs{}, err
 	}

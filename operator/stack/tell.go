@@ -7,11 +7,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/operator/condition"
+	"github.com/broletto/broletto/operator/vault"
 )
 
 // tell makes the status what the runs say. What no run says any more, since runs are kept for a while only, stays as it was.
@@ -107,21 +107,32 @@ func tellDrift(s *v1alpha1.Stack, h history) {
 }
 
 // observeLock tells who holds the state, where somebody may: a settled stack asks nobody. It also breaks the lock that people want broken,
-// once nothing runs that could hold it; one of a run that is under way goes with the run.
+// once nothing lives that could hold it; one of the run that is under way goes with the run.
 func (r *Reconciler) observeLock(ctx context.Context, s *v1alpha1.Stack, runs []*v1alpha1.StackRun) error {
 	one := unfinished(runs)
-	if (one == nil || one.Status.Phase != v1alpha1.RunRunning) && s.Status.Lock == nil && s.Annotations[v1alpha1.AnnotationUnlock] == "" && classOf(lastOf(runs)) != v1alpha1.FailureLocked {
+	if told := s.Status.Lock; told != nil && one == nil && told.Run == lastOf(runs).Name { // it was released before the run was closed
+		s.Status.Lock = nil
+		condition.Withdraw(s, v1alpha1.ConditionLocked)
+	}
+	if r.lockKnown(s, one, runs) {
 		return nil
 	}
 	lock, err := r.Vault.Lock(ctx, of(s))
 	if err != nil {
 		return fmt.Errorf("reading the lock of stack %s: %w", s.Name, err)
 	}
-	if lock != nil && one == nil && lock.Run == s.Annotations[v1alpha1.AnnotationUnlock] {
-		if err := r.unlock(ctx, s, lock.Run, lock.RunUID); err != nil {
+	own := lock != nil && one != nil && one.UID == lock.RunUID
+	alive := ""
+	if lock != nil && !own {
+		if alive, err = r.holder(ctx, s, lock); err != nil {
 			return err
 		}
-		lock = nil
+		if alive == "" && lock.Run == s.Annotations[v1alpha1.AnnotationUnlock] {
+			if err := r.unlock(ctx, s, lock); err != nil {
+				return err
+			}
+			lock = nil
+		}
 	}
 	if lock == nil {
 		s.Status.Lock = nil
@@ -132,9 +143,28 @@ func (r *Reconciler) observeLock(ctx context.Context, s *v1alpha1.Stack, runs []
 	if !lock.Beat.IsZero() {
 		s.Status.Lock.Beat = &metav1.Time{Time: lock.Beat.Truncate(time.Second)}
 	}
-	condition.Report(s, v1alpha1.ConditionLocked, true, v1alpha1.ReasonStateLocked,
-		"a run holds the state; status.lock says which: it goes with the run, or by the annotation "+v1alpha1.AnnotationUnlock+" with the run's name")
+	message := "a run holds the state; status.lock says which: it goes with the run, or by \"kubectl broletto unlock\", which ends that"
+	switch {
+	case own:
+	case alive != "":
+		message = fmt.Sprintf("run %s is none any more, and its pod %s lives and holds the state: delete that pod in %s, or wait for its end", lock.Run, alive, s.TargetNamespace())
+	default:
+		message = fmt.Sprintf("run %s is none any more, nothing of it lives, and it has not given the state back: \"kubectl broletto unlock %s %[1]s\" frees it", lock.Run, s.Name)
+	}
+	condition.Report(s, v1alpha1.ConditionLocked, true, v1alpha1.ReasonStateLocked, message)
 	return nil
+}
+
+// lockKnown tells whether a look at the lock would bring nothing new. one is the run that is under way.
+func (r *Reconciler) lockKnown(s *v1alpha1.Stack, one *v1alpha1.StackRun, runs []*v1alpha1.StackRun) bool {
+	told := s.Status.Lock
+	switch {
+	case s.Annotations[v1alpha1.AnnotationUnlock] != "":
+		return false
+	case told == nil:
+		return (one == nil || one.Status.Phase != v1alpha1.RunRunning) && classOf(lastOf(runs)) != v1alpha1.FailureLocked
+	}
+	return one != nil && told.Run == one.Name && told.Beat != nil && r.Now().Sub(told.Beat.Time) < vault.BeatEvery
 }
 
 // unlocks tells whether people want the run ended that is under way.
@@ -142,22 +172,27 @@ func (r *Reconciler) unlocks(s *v1alpha1.Stack, one *v1alpha1.StackRun) bool {
 	return s.Annotations[v1alpha1.AnnotationUnlock] == one.Name
 }
 
-// unlock breaks the lock of a run of which nothing lives any more.
-func (r *Reconciler) unlock(ctx context.Context, s *v1alpha1.Stack, name string, uid types.UID) error {
+// holder is the name of a pod that holds a lock and lives; empty: none does.
+func (r *Reconciler) holder(ctx context.Context, s *v1alpha1.Stack, lock *vault.Lock) (string, error) {
 	var list corev1.PodList
-	err := r.Live.List(ctx, &list, client.InNamespace(s.TargetNamespace()), client.MatchingLabels{v1alpha1.LabelRun: string(uid)})
+	err := r.Live.List(ctx, &list, client.InNamespace(s.TargetNamespace()), client.MatchingLabels{v1alpha1.LabelRun: string(lock.RunUID)})
 	if err != nil {
-		return fmt.Errorf("listing the pods of run %s: %w", name, err)
+		return "", fmt.Errorf("listing the pods of run %s: %w", lock.Run, err)
 	}
 	for i := range list.Items {
 		if !over(&list.Items[i]) {
-			return nil // its lock stays until it is gone
+			return list.Items[i].Name, nil
 		}
 	}
-	if err := r.Vault.Release(ctx, of(s), uid); err != nil {
-		return fmt.Errorf("releasing the lock of run %s: %w", name, err)
+	return "", nil
+}
+
+// unlock breaks the lock of a run of which nothing lives any more.
+func (r *Reconciler) unlock(ctx context.Context, s *v1alpha1.Stack, lock *vault.Lock) error {
+	if err := r.Vault.Release(ctx, of(s), lock.RunUID); err != nil {
+		return fmt.Errorf("releasing the lock of run %s: %w", lock.Run, err)
 	}
-	r.Events.Eventf(s, nil, corev1.EventTypeWarning, "Unlocked", "Unlock", "the lock of run %s was broken, as the annotation %s wants", name, v1alpha1.AnnotationUnlock)
+	r.Events.Eventf(s, nil, corev1.EventTypeWarning, "Unlocked", "Unlock", "the lock of run %s was broken, as the annotation %s wants", lock.Run, v1alpha1.AnnotationUnlock)
 	return nil
 }
 

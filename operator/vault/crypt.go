@@ -97,7 +97,20 @@ func (v *Vault) Key(ctx context.Context, s Stack) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return hkdf.Key(sha256.New, key, nil, forStack+string(s.UID), keySize)
+	return stackKey(key, s)
+}
+
+// KnownKey is Key as it was read a moment ago, for who only looks.
+func (v *Vault) KnownKey(ctx context.Context, s Stack) ([]byte, error) {
+	key, err := v.tenantKey(ctx, s.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	return stackKey(key, s)
+}
+
+func stackKey(tenant []byte, s Stack) ([]byte, error) {
+	return hkdf.Key(sha256.New, tenant, nil, forStack+string(s.UID), keySize)
 }
 
 func (v *Vault) cipher(ctx context.Context, tenant string) (cipher.AEAD, error) {

@@ -1,6 +1,7 @@
 package vault_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -16,34 +17,36 @@ func TestMemory(t *testing.T) {
 	vaulttest.Vault(t, vault.NewMemory())
 }
 
-// TestCrash breaks the store before each write of a saved state: the state is the old one or the new one, whole, the next save works, and a
-// sweep leaves what the current states need and nothing else.
+// TestCrash breaks the store before each write of a saved state: the state is the old one or the new one, whole, the next save works, and
+// leaves what the current states need and nothing else.
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	s := vault.Stack{Tenant: "lugano", UID: "1"}
-	for crash := range 8 {
-		store := &frail{Memory: vault.NewMemory(), left: 1 << 30}
-		v := vault.New(store, store.Memory)
-		for serial := range int64(5) {
-			if err := v.PutState(t.Context(), s, serial+1, "line", []byte{byte(serial + 1)}); err != nil {
-				t.Fatal(err)
+	for size, kept := range map[int]int{1: 1, 1 << 20: 6} { // small ones in the head, large ones beside it
+		for crash := range 8 {
+			store := &frail{Memory: vault.NewMemory(), left: 1 << 30}
+			v := vault.New(store, store.Memory)
+			put := func(serial int64) error {
+				return v.PutState(t.Context(), s, serial, "line", bytes.Repeat([]byte{byte(serial)}, size))
 			}
-		}
-		store.left = crash
-		err := v.PutState(t.Context(), s, 6, "line", []byte{6})
-		store.left = 1 << 30
-		data, serial, _, readErr := v.State(t.Context(), s)
-		if readErr != nil || len(data) != 1 || int64(data[0]) != serial || err == nil && serial != 6 {
-			t.Errorf("crash %d (%v): state %v, serial %d, %v", crash, err, data, serial, readErr)
-		}
-		if err := v.PutState(t.Context(), s, 6, "line", []byte{6}); err != nil {
-			t.Errorf("crash %d: again: %v", crash, err)
-		}
-		if err := v.Sweep(t.Context(), s); err != nil {
-			t.Fatal(err)
-		}
-		if names, err := store.List(t.Context(), "stack-1.state"); err != nil || len(names) != 6 {
-			t.Errorf("crash %d: a head and five states are kept as %v, %v", crash, names, err)
+			for serial := range int64(5) {
+				if err := put(serial + 1); err != nil {
+					t.Fatal(err)
+				}
+			}
+			store.left = crash
+			err := put(6)
+			store.left = 1 << 30
+			data, serial, _, readErr := v.State(t.Context(), s)
+			if readErr != nil || len(data) != size || int64(data[size-1]) != serial || err == nil && serial != 6 {
+				t.Errorf("%d bytes, crash %d (%v): %d bytes, serial %d, %v", size, crash, err, len(data), serial, readErr)
+			}
+			if err := errors.Join(put(6), put(7)); err != nil {
+				t.Errorf("%d bytes, crash %d: again: %v", size, crash, err)
+			}
+			if names, err := store.List(t.Context(), "stack-1.state"); err != nil || len(names) != kept {
+				t.Errorf("%d bytes, crash %d: they are kept as %v, %v", size, crash, names, err)
+			}
 		}
 	}
 }
@@ -83,10 +86,10 @@ func TestSealed(t *testing.T) {
 // TestMove moves a vault through a store that fails at each change: whenever it is repeated, nothing is lost and no key leaves.
 func TestMove(t *testing.T) {
 	t.Parallel()
-	s := vault.Stack{Tenant: "lugano", UID: "1"}
+	s, state := vault.Stack{Tenant: "lugano", UID: "1"}, bytes.Repeat([]byte("state"), 1<<15)
 	for crash := range 12 {
 		from, to := &frail{Memory: vault.NewMemory(), left: 1 << 30}, &frail{Memory: vault.NewMemory(), left: crash}
-		if err := errors.Join(vault.New(from, from).PutState(t.Context(), s, 1, "line", []byte("state")), vault.New(from, from).PutPlan(t.Context(), s, "1", []byte("plan"))); err != nil {
+		if err := errors.Join(vault.New(from, from).PutState(t.Context(), s, 1, "line", state), vault.New(from, from).PutPlan(t.Context(), s, "1", []byte("plan"))); err != nil {
 			t.Fatal(err)
 		}
 		from.left = crash - 3 // the two of the state, and the plan, are carried first
@@ -98,8 +101,8 @@ func TestMove(t *testing.T) {
 			t.Fatal(err)
 		}
 		moved := vault.New(to, from.Memory)
-		if data, _, _, err := moved.State(t.Context(), s); err != nil || string(data) != "state" {
-			t.Errorf("crash %d: the state is %q: %v", crash, data, err)
+		if data, _, _, err := moved.State(t.Context(), s); err != nil || !bytes.Equal(data, state) {
+			t.Errorf("crash %d: the state has %d bytes: %v", crash, len(data), err)
 		}
 		if data, err := moved.Plan(t.Context(), s, "1"); err != nil || string(data) != "plan" {
 			t.Errorf("crash %d: the plan is %q: %v", crash, data, err)

@@ -22,12 +22,16 @@ type head struct {
 	Versions []stateVersion `json:"versions"` // the current one first
 }
 
-// stateVersion is one state, kept under a name of its own that is never written twice.
+// smallState is the size up to which states are kept in the head itself: one write instead of two, and nothing to sweep.
+const smallState = 16 << 10
+
+// stateVersion is one state: its bytes, where they are few, or else the name of its own under which they are, which is never written twice.
 type stateVersion struct {
 	Serial  int64  `json:"serial"`
 	Lineage string `json:"lineage,omitempty"`
 	Sum     []byte `json:"sum"` // SHA-256
-	Name    string `json:"name"`
+	Data    []byte `json:"data,omitempty"`
+	Name    string `json:"name,omitempty"`
 }
 
 func (h head) current() stateVersion {
@@ -51,6 +55,9 @@ func (v *Vault) State(ctx context.Context, s Stack) (data []byte, serial int64, 
 			return nil, 0, "", err
 		}
 		now := h.current()
+		if now.Name == "" {
+			return now.Data, now.Serial, now.Lineage, nil
+		}
 		data, _, err = v.get(ctx, s, now.Name)
 		if errors.Is(err, ErrNotFound) { // so many newer ones have come meanwhile that this one went
 			continue
@@ -73,8 +80,11 @@ func (v *Vault) Serial(ctx context.Context, s Stack) (int64, error) {
 // The current state again, with the same serial, lineage and bytes, is harmless. The last five are kept.
 func (v *Vault) PutState(ctx context.Context, s Stack, serial int64, lineage string, data []byte) error {
 	sum := sha256.Sum256(data)
-	next := stateVersion{Serial: serial, Lineage: lineage, Sum: sum[:], Name: s.stateName(serial)}
-	written := false
+	next := stateVersion{Serial: serial, Lineage: lineage, Sum: sum[:], Data: data}
+	written := true // with the head
+	if len(data) > smallState {
+		next.Data, next.Name, written = nil, s.stateName(serial), false
+	}
 	for range attempts {
 		var h head
 		version, err := v.getJSON(ctx, s, s.state(), &h)
@@ -116,13 +126,14 @@ func follows(h head, next stateVersion) (again bool, err error) {
 
 // withdraw takes away a state that was written and did not become one of those kept.
 func (v *Vault) withdraw(ctx context.Context, h head, next stateVersion, written bool, reason error) error {
-	if written && !h.names(next.Name) {
+	if written && next.Name != "" && !h.names(next.Name) {
 		return errors.Join(reason, v.store.Delete(ctx, next.Name))
 	}
 	return reason
 }
 
-// putHead makes a state the current one, then takes away the one too many. If that fails, Sweep finds it.
+// putHead makes a state the current one, then takes away the one too many, and what broken writes left where states are kept beside the head. If
+// that fails, the next one does.
 func (v *Vault) putHead(ctx context.Context, s Stack, version string, h head, next stateVersion) error {
 	all := append([]stateVersion{next}, h.Versions...)
 	keep := all[:min(len(all), keptStates)]
@@ -134,21 +145,19 @@ func (v *Vault) putHead(ctx context.Context, s Stack, version string, h head, ne
 		return err
 	}
 	for _, old := range all[len(keep):] {
-		_ = v.store.Delete(ctx, old.Name)
+		if old.Name != "" {
+			_ = v.store.Delete(ctx, old.Name)
+		}
+	}
+	if next.Name != "" {
+		_ = v.sweep(ctx, s, head{keep})
 	}
 	return nil
 }
 
-// Sweep takes away states that crashes left and nobody names. One that may become the current one at this moment has a higher serial than
+// sweep takes away states that crashes left and nobody names. One that may become the current one at this moment has a higher serial than
 // that, and stays.
-func (v *Vault) Sweep(ctx context.Context, s Stack) error {
-	var h head
-	if _, err := v.getJSON(ctx, s, s.state(), &h); err != nil {
-		if errors.Is(err, ErrNotFound) {
-			return nil
-		}
-		return err
-	}
+func (v *Vault) sweep(ctx context.Context, s Stack, h head) error {
 	prefix := s.state() + "-"
 	names, err := v.store.List(ctx, prefix)
 	if err != nil {

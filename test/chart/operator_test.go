@@ -195,9 +195,14 @@ func (i *installation) readMetrics(t *testing.T) {
 		"Anonymous": {"", http.StatusUnauthorized},
 	} {
 		t.Run(name, func(t *testing.T) {
-			code, body, err := get(t, "https://"+i.metrics+"/metrics", test.token)
-			if err != nil || code != test.want {
-				t.Fatalf("HTTP %d, %v; want %d", code, err, test.want)
+			var code int
+			var body string
+			cluster.Eventually(t, 60*time.Second, "the metrics are served", func() (err error) { // ready or not: probes do not wait for them
+				code, body, err = get(t, "https://"+i.metrics+"/metrics", test.token)
+				return err
+			})
+			if code != test.want {
+				t.Fatalf("HTTP %d, want %d", code, test.want)
 			}
 			if has := strings.Contains(body, "broletto_condition_status{"); has != (test.want == http.StatusOK) {
 				t.Errorf("the answer has our metrics: %t\n%.300s", has, body)

@@ -89,12 +89,12 @@ func Eventually(t testing.TB, timeout time.Duration, what string, f func() error
 	}
 }
 
-// poll asks until the answer is nil, and returns the last one when time is over.
+// poll asks until the answer is nil, and returns the last one when time is over. The longer it takes the less often it asks, with a
+// twentieth of the time at most in between: every question takes the processor from what is waited for.
 func poll(ctx context.Context, timeout time.Duration, f func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
+	begun := time.Now()
 	for {
 		err := f()
 		if err == nil {
@@ -103,7 +103,7 @@ func poll(ctx context.Context, timeout time.Duration, f func() error) error {
 		select {
 		case <-ctx.Done():
 			return err
-		case <-tick.C:
+		case <-time.After(min(max(20*time.Millisecond, time.Since(begun)/20), 250*time.Millisecond)):
 		}
 	}
 }

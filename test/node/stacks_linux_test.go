@@ -37,7 +37,7 @@ const (
 	// gitAddress is of a range of private addresses that the platform lets sources be at.
 	gitAddress = "10.20.0.10:8443"
 	// runPatience is how long anything about runs may take: several share two cores, and after a failure they wait before they try again.
-	runPatience = 5 * time.Minute
+	runPatience = 10 * time.Minute
 )
 
 // TestStacks runs stacks in real pods, as the comune's administrator has them, in a workspace that only takes restricted pods.

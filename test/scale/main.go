@@ -34,6 +34,7 @@ type options struct {
 	stacks     int      // measure so many stacks, and nothing else
 	batch      int      // of which so many are each side's turn
 	engine     string   // of the stacks
+	alone      bool     // all stacks at once, and no shell beside them
 	ballast    int      // of each stack's state, in KiB
 	env        []string // of the operator, beside this process's own
 	progress   io.Writer
@@ -56,6 +57,7 @@ func program() int {
 	flag.BoolVar(&o.instances, "instances", false, "measure the catalogue instead: 120 instances of one tenant, and 15 tenants with ten each")
 	flag.IntVar(&o.stacks, "stacks", 0, "measure stacks instead: so many by Broletto, and as many by a shell loop over the bare engine")
 	flag.IntVar(&o.batch, "batch", 25, "how many stacks the shell and Broletto do in turn")
+	flag.BoolVar(&o.alone, "alone", false, "have Broletto do all stacks at once, and no shell")
 	flag.StringVar(&o.engine, "engine", "OpenTofu", "engine of the stacks: OpenTofu or Pulumi")
 	flag.IntVar(&o.ballast, "ballast", 0, "how many KiB of text that does not compress each stack's plan holds beside its ConfigMap (OpenTofu)")
 	flag.Func("env", "variable of the operator's environment, for example GOGC=50; may be repeated", func(v string) error {

@@ -137,12 +137,18 @@ func (f *forge) rounds(ctx context.Context, p *process) (err error) {
 		}
 	}
 	_, f.report.Start = p.memory()
+	if f.alone {
+		f.batch = f.options.stacks
+	}
 	for first := 0; first < f.options.stacks; first += f.batch {
 		name, n := fmt.Sprintf("s%03d", first), min(f.batch, f.options.stacks-first)
 		var r stackRound
 		sides := []func() error{
 			func() (err error) { r.Shell, err = f.shell(ctx, name, n); return err },
 			func() (err error) { r.Broletto, err = f.stacks(ctx, name, n); return err },
+		}
+		if f.alone {
+			sides = sides[1:]
 		}
 		if len(f.report.Rounds)%2 == 1 { // each goes first in turn
 			slices.Reverse(sides)
@@ -175,7 +181,7 @@ func (f *forge) room() (*crowd, error) {
 
 // stacks writes n manifests and waits until all are Ready.
 func (f *forge) stacks(ctx context.Context, name string, n int) (stackSide, error) {
-	return f.side(ctx, "Broletto", n, func() error {
+	s, err := f.side(ctx, "Broletto", n, func() error {
 		var all []client.Object
 		for i := range n {
 			all = append(all, f.stack(fmt.Sprintf("%s-%03d", name, i)))
@@ -185,6 +191,54 @@ func (f *forge) stacks(ctx context.Context, name string, n int) (stackSide, erro
 		}
 		return f.ready(ctx, name+"-", n)
 	})
+	if err != nil {
+		return s, err
+	}
+	return s, f.once(ctx, name+"-", s)
+}
+
+// once wants that each stack was applied once: by one run, in one Job, to one object, with its state kept; and that nothing of the runs is left on
+// the node, no process and no file.
+func (f *forge) once(ctx context.Context, prefix string, s stackSide) error {
+	for what, want := range map[string]int{
+		"operator create stackruns": s.Stacks, "operator create jobs": s.Stacks, "engine create configmaps": s.Stacks,
+		"engine update configmaps": 0, "engine patch configmaps": 0,
+	} {
+		if got := s.By[what]; got != want {
+			return fmt.Errorf("%d stacks: %s %d times, want %d", s.Stacks, what, got, want)
+		}
+	}
+	var runs v1alpha1.StackRunList
+	if err := f.admin.List(ctx, &runs, client.InNamespace(f.crowd.tenantName(0))); err != nil {
+		return fmt.Errorf("listing runs: %w", err)
+	}
+	for _, one := range runs.Items {
+		if strings.HasPrefix(one.Name, prefix) && (one.Spec.Attempt != 1 || one.Status.Phase != v1alpha1.RunSucceeded || one.Status.Serial < 1) {
+			return fmt.Errorf("run %s: attempt %d, %s, state %d", one.Name, one.Spec.Attempt, one.Status.Phase, one.Status.Serial)
+		}
+	}
+	ctx, stop := context.WithTimeout(ctx, patience)
+	defer stop()
+	for left := f.left(); len(left) > 0; left = f.left() {
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return fmt.Errorf("of runs that have ended there are %v: %w", left, err)
+		}
+	}
+	return nil
+}
+
+// left are the folders of pods on the node, and the processes that see one.
+func (f *forge) left() []string {
+	pods := filepath.Join(f.dir, "node", "pods")
+	all, _ := filepath.Glob(filepath.Join(pods, "*"))
+	processes, _ := filepath.Glob("/proc/[0-9]*")
+	for _, process := range processes {
+		mounts, _ := os.ReadFile(process + "/mountinfo") // it may have ended
+		if strings.Contains(string(mounts), pods+"/") {
+			all = append(all, process)
+		}
+	}
+	return all
 }
 
 // side measures one side's turn, from its first request to its last stack, and the requests until nobody asks for anything more.

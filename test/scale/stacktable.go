@@ -54,6 +54,9 @@ func (r *stacksReport) print(out io.Writer) error {
 	row(fmt.Sprintf("\n%d stacks of %s, %d at a time", r.Stacks, r.Engine, r.Cores), "")
 	shell, broletto := r.total(func(s stackRound) stackSide { return s.Shell }), r.total(func(s stackRound) stackSide { return s.Broletto })
 	for _, s := range []stackSide{shell, broletto} {
+		if s.Stacks == 0 { // Broletto was alone
+			continue
+		}
 		n := float64(s.Stacks)
 		row(s.Who, "%.1f s, %.2f s per stack", s.Seconds, s.Seconds/n)
 		row("  processor seconds per stack", "%.2f: %s", s.CPU.ours()/n, list(each(s.CPU, n), "%.3f"))
@@ -72,6 +75,9 @@ func (r *stacksReport) print(out io.Writer) error {
 	}
 	row("operator before the first", "%.1f MiB", mebibytes(r.Start))
 	row("the vault", "%d Secrets, %.1f KiB per stack", r.Vault.Secrets, float64(r.Vault.Bytes)/1024/float64(r.Stacks+r.Cores))
+	if shell.Stacks == 0 {
+		return t.Flush()
+	}
 	fmt.Fprintln(t)
 	ratios := r.ratios()
 	ratio, mark := broletto.Seconds/shell.Seconds, "met"

@@ -39,11 +39,12 @@ func TestManyWorkspacesShareOneQuota(t *testing.T) {
 	ready := w.awaitVerdicts(tenant.Name, 10, 50)
 	w.wantVerdictsKept(tenant.Name, ready)
 
+	var gone []client.Object
 	for _, name := range ready[:3] {
-		gone := w.workspace(tenant.Name, name)
-		w.discard(gone)
-		w.awaitGone(gone)
+		gone = append(gone, w.workspace(tenant.Name, name))
+		w.discard(gone[len(gone)-1])
 	}
+	w.awaitGone(gone...)
 	again := w.awaitVerdicts(tenant.Name, 10, 47)
 	if kept := slices.DeleteFunc(slices.Clone(ready), func(name string) bool { return !slices.Contains(again, name) }); len(kept) != 7 {
 		t.Errorf("of the ten that were Ready %v are, want all but the three that were deleted: %v", kept, ready[3:])

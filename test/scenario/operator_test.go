@@ -36,21 +36,11 @@ const grace = 20 * time.Second
 // binary builds the command once. It lies in the control plane's folder and goes with it.
 var binary = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(cluster.Plane().Dir(), "broletto")
-	out, err := exec.Command("go", "build", "-o", path, "github.com/broletto/broletto/operator/cmd/broletto").CombinedOutput()
+	out, err := exec.Command("go", "build", "-ldflags", "-s -w", "-o", path, "github.com/broletto/broletto/operator/cmd/broletto").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("building the operator: %w\n%s", err, out)
 	}
 	return path, nil
-})
-
-// runner builds broletto-runner beside the command, where the demo looks for it, as the Makefile does: it stands alone in its image.
-var runner = sync.OnceValue(func() error {
-	build := exec.Command("go", "build", "-o", filepath.Join(cluster.Plane().Dir(), "broletto-runner"), "github.com/broletto/broletto/operator/cmd/broletto-runner")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("building the runner: %w\n%s", err, out)
-	}
-	return nil
 })
 
 // operator is "broletto operator", a process of its own as in a cluster.

@@ -20,7 +20,7 @@ import (
 )
 
 // rounds is how often each race is run.
-const rounds = 100
+const rounds = 40
 
 // race has all do something at the same moment, and returns their answers.
 func race(all ...func() error) []error {
@@ -97,7 +97,7 @@ func (w *town) revisions(see func(*v1alpha1.Tenant)) {
 	})
 }
 
-// TestHostRace has two workspaces of a tenant ask for one host at the same moment, a hundred times: one gets it, at every revision.
+// TestHostRace has two workspaces of a tenant ask for one host at the same moment, again and again: one gets it, at every revision.
 func TestHostRace(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, "hostrace")
@@ -134,7 +134,7 @@ func TestHostRace(t *testing.T) {
 	t.Logf("wins: %v", wins)
 }
 
-// TestQuotaRace has two workspaces ask for one more of what one more is left of, while the platform grants it, a hundred times: the sum is
+// TestQuotaRace has two workspaces ask for one more of what one more is left of, while the platform grants it, again and again: the sum is
 // never above the quota of its time.
 func TestQuotaRace(t *testing.T) {
 	t.Parallel()
@@ -188,7 +188,7 @@ func TestQuotaRace(t *testing.T) {
 	w.Ready(w.own, w.site, w.annex)
 }
 
-// TestCodeAndDomainRace has two tenants claim one code and one domain, or one below the other, a hundred times.
+// TestCodeAndDomainRace has two tenants claim one code and one domain, or one below the other, again and again.
 func TestCodeAndDomainRace(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, "coderace")
@@ -232,7 +232,7 @@ func TestNameRace(t *testing.T) {
 	w := newTown(t, "namerace")
 	var all []func() error
 	for _, c := range []client.Client{cluster.Client(t, w.administrator()), cluster.Client(t, cluster.Account(t, w.own.Name, "flux"))} {
-		for range rounds / 2 {
+		for range 50 {
 			all = append(all, func() error {
 				o := &v1alpha1.Workspace{ObjectMeta: stage.In(w.own.Name, "gara"), Spec: w.annex.DeepCopy().Spec}
 				o.Spec.Network = v1alpha1.WorkspaceNetwork{}

@@ -14,6 +14,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/operator/run"
@@ -38,30 +40,31 @@ const (
 	theOperator victim = "operator"
 )
 
-// kills are the steps of a run, and who is killed right then.
+// kills are the steps of a run, and who is killed right then; later the same one is killed at a step of the run that destroys.
 var kills = []struct {
 	name string
 	at   point
 	who  []victim
+	end  point
 }{
-	{"run-made", point{made: "StackRun @-1", early: true}, []victim{theOperator}},
-	{"job-made", point{made: "Job stack-@-1", early: true}, []victim{theOperator}},
-	{"ordering", point{asked: "POST " + run.PathOrder, early: true}, []victim{theRunner, theOperator}},
-	{"ordered", point{asked: "POST " + run.PathOrder, served: true, early: true}, []victim{theRunner, theOperator}},
-	{"init", point{runs: "init", early: true}, []victim{theEngine, theRunner, theOperator}},
-	{"planning", point{runs: "plan", early: true}, []victim{theEngine, theRunner, theOperator}},
-	{"plan-saving", point{asked: "PUT " + run.PathPlan, early: true, manual: true}, []victim{theRunner, theOperator}},
-	{"plan-saved", point{asked: "PUT " + run.PathPlan, served: true, early: true, manual: true}, []victim{theRunner, theOperator}},
-	{"recalled", point{asked: "GET " + run.PathPlan, served: true, early: true, manual: true}, []victim{theRunner, theOperator}},
-	{"approved", point{asked: "POST " + run.PathApplying, served: true, manual: true}, []victim{theRunner, theOperator}},
-	{"asking", point{asked: "POST " + run.PathApplying, early: true}, []victim{theRunner, theOperator}},
-	{"allowed", point{asked: "POST " + run.PathApplying, served: true}, []victim{theRunner, theOperator}},
-	{"applying", point{runs: "apply"}, []victim{theEngine, theRunner, theOperator}},
-	{"half-applied", point{made: "ConfigMap @-b"}, []victim{theEngine, theRunner, theOperator}},
-	{"state-saving", point{asked: "PUT " + run.PathState}, []victim{theRunner, theOperator}},
-	{"state-saved", point{asked: "PUT " + run.PathState, served: true}, []victim{theRunner, theOperator}},
-	{"reporting", point{asked: "PUT " + run.PathReport}, []victim{theRunner, theOperator}},
-	{"reported", point{asked: "PUT " + run.PathReport, served: true}, []victim{theRunner, theOperator}},
+	{"run-made", point{made: "StackRun @-1", early: true}, []victim{theOperator}, point{}},
+	{"job-made", point{made: "Job stack-@-1", early: true}, []victim{theOperator}, point{}},
+	{"ordering", point{asked: "POST " + run.PathOrder, early: true}, []victim{theRunner, theOperator}, point{}},
+	{"ordered", point{asked: "POST " + run.PathOrder, served: true, early: true}, []victim{theRunner, theOperator}, point{}},
+	{"init", point{runs: "init", early: true}, []victim{theEngine, theRunner, theOperator}, point{}},
+	{"planning", point{runs: "plan", early: true}, []victim{theEngine, theRunner, theOperator}, point{}},
+	{"plan-saving", point{asked: "PUT " + run.PathPlan, early: true, manual: true}, []victim{theRunner, theOperator}, point{}},
+	{"plan-saved", point{asked: "PUT " + run.PathPlan, served: true, early: true, manual: true}, []victim{theRunner, theOperator}, point{}},
+	{"recalled", point{asked: "GET " + run.PathPlan, served: true, early: true, manual: true}, []victim{theRunner, theOperator}, point{}},
+	{"approved", point{asked: "POST " + run.PathApplying, served: true, manual: true}, []victim{theRunner, theOperator}, point{asked: "POST " + run.PathOrder, served: true}},
+	{"asking", point{asked: "POST " + run.PathApplying, early: true}, []victim{theRunner, theOperator}, point{asked: "POST " + run.PathApplying}},
+	{"allowed", point{asked: "POST " + run.PathApplying, served: true}, []victim{theRunner, theOperator}, point{asked: "POST " + run.PathApplying, served: true}},
+	{"applying", point{runs: "apply"}, []victim{theEngine, theRunner, theOperator}, point{made: "no ConfigMap @-c"}},
+	{"half-applied", point{made: "ConfigMap @-b"}, []victim{theEngine, theRunner, theOperator}, point{made: "no ConfigMap @-b"}},
+	{"state-saving", point{asked: "PUT " + run.PathState}, []victim{theRunner, theOperator}, point{asked: "PUT " + run.PathState}},
+	{"state-saved", point{asked: "PUT " + run.PathState, served: true}, []victim{theRunner, theOperator}, point{asked: "PUT " + run.PathState, served: true}},
+	{"reporting", point{asked: "PUT " + run.PathReport}, []victim{theRunner, theOperator}, point{asked: "PUT " + run.PathReport}},
+	{"reported", point{asked: "PUT " + run.PathReport, served: true}, []victim{theRunner, theOperator}, point{asked: "PUT " + run.PathReport, served: true}},
 }
 
 // TestKill kills the engine, the runner or the operator at each step of a run. The stack reaches its end all the same, by what the documentation
@@ -77,7 +80,7 @@ func TestKill(t *testing.T) {
 				t.Parallel()
 				w := *town
 				w.T = t
-				s := w.three(k.name + "-" + string(who))
+				s := w.three(k.name+"-"+string(who), v1alpha1.OpenTofu)
 				if k.at.early {
 					s.Spec.Source.Inline, s.Spec.Variables = map[string]v1alpha1.SourceText{"main.tf": `resource "terraform_data" "a" {}`}, nil
 					s.Spec.DeletionPolicy = v1alpha1.StackOrphan
@@ -95,16 +98,40 @@ func TestKill(t *testing.T) {
 					return
 				}
 				w.wantOnce(s)
-				w.wantKnown(s)
+				w.wantKnown(s, func() { w.destroyed(s, k.end, who) })
 			})
 		}
 	}
 }
 
+// TestKillPulumi is TestKill for Pulumi, at the step at which most is at stake: one of three objects has just been made, or is just gone.
+func TestKillPulumi(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: what belongs to a run is known by its jail")
+	}
+	t.Parallel()
+	town := newTown(t, "guasti-pulumi")
+	for _, who := range []victim{theEngine, theRunner, theOperator} {
+		t.Run(string(who), func(t *testing.T) {
+			t.Parallel()
+			w := *town
+			w.T = t
+			s := w.three("p-"+string(who), v1alpha1.Pulumi)
+			p := w.set(s, point{made: "ConfigMap @-b"}, who)
+			w.create(s)
+			p.wait(s)
+			w.settle(s)
+			w.wantNoneLeft(s)
+			w.wantOnce(s)
+			w.wantKnown(s, func() { w.destroyed(s, point{made: "no ConfigMap @-b"}, who) })
+		})
+	}
+}
+
 // three is a stack that makes three objects, one after the other, by itself.
-func (w *town) three(name string) *v1alpha1.Stack {
+func (w *town) three(name string, engine v1alpha1.EngineName) *v1alpha1.Stack {
 	w.Helper()
-	s := w.stack(name, v1alpha1.OpenTofu, "three")
+	s := w.stack(name, engine, "three/"+string(engine))
 	delete(s.Spec.Variables, "motto")
 	s.Spec.Variables["name"] = text(name)
 	s.Spec.Approval = v1alpha1.ApprovalAutomatic
@@ -216,7 +243,7 @@ func (t *trap) processes() []process {
 
 func (t *trap) engine() (process, bool) {
 	for _, p := range t.processes() {
-		if p.does("tofu", "") {
+		if p.does("tofu", "") || p.does("pulumi", "up") || p.does("pulumi", "destroy") {
 			return p, true
 		}
 	}
@@ -276,19 +303,53 @@ func (w *town) settle(s *v1alpha1.Stack) {
 			return nil
 		}
 		w.consent(s)
-		switch ready.Reason {
-		case v1alpha1.ReasonRunFailed, v1alpha1.ReasonRunLost, v1alpha1.ReasonStateLocked:
-			if ready.Message == "" {
-				w.Errorf("run %s failed and nothing says why", s.Status.Run)
-			}
-			if asked != s.Status.Run {
-				asked = s.Status.Run
-				w.Logf("%s: %s: %s", s.Status.Run, ready.Reason, ready.Message)
-				w.ask(s)
-			}
-		}
+		w.again(s, ready, &asked)
 		return fmt.Errorf("it says %+v", s.Status.Conditions)
 	})
+}
+
+// again asks for another try of a run that failed, once.
+func (w *town) again(s *v1alpha1.Stack, ready *metav1.Condition, asked *string) {
+	w.Helper()
+	switch ready.Reason {
+	case v1alpha1.ReasonRunFailed, v1alpha1.ReasonRunLost, v1alpha1.ReasonStateLocked:
+		if ready.Message == "" {
+			w.Errorf("run %s failed and nothing says why", s.Status.Run)
+		}
+		if *asked != s.Status.Run {
+			*asked = s.Status.Run
+			w.Logf("%s: %s: %s", s.Status.Run, ready.Reason, ready.Message)
+			w.ask(s)
+		}
+	}
+}
+
+// destroyed deletes a stack, kills at a step of the run that destroys, and brings it to its end by what is told to people.
+func (w *town) destroyed(s *v1alpha1.Stack, at point, who victim) {
+	w.Helper()
+	p := w.set(s, at, who)
+	if err := w.admin.Delete(w.Context(), s); err != nil {
+		w.Fatal(err)
+	}
+	asked := ""
+	w.until(s.Name+" is gone", func() error {
+		if err := w.admin.Get(w.Context(), client.ObjectKeyFromObject(s), s); err != nil {
+			return client.IgnoreNotFound(err)
+		}
+		if ready := meta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionReady); ready != nil {
+			w.again(s, ready, &asked)
+		}
+		return fmt.Errorf("it is there: %+v", s.Status.Conditions)
+	})
+	select {
+	case <-p.sprung:
+	default:
+		w.Error("no run that destroys came to this step")
+	}
+	if p.failed != nil {
+		w.Error(p.failed)
+	}
+	w.wantQuiet(s)
 }
 
 // consent approves the plan that waits, if one does. An approval that was used up by a run that was lost is given once more.
@@ -308,9 +369,11 @@ func (w *town) consent(s *v1alpha1.Stack) {
 // ask asks for a new plan, as kubectl broletto plan does.
 func (w *town) ask(s *v1alpha1.Stack) {
 	w.Helper()
-	w.edit(s, func() {
-		metav1.SetMetaDataAnnotation(&s.ObjectMeta, v1alpha1.AnnotationReplan, time.Now().Format(time.RFC3339Nano))
-	})
+	question := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.AnnotationReplan, time.Now().Format(time.RFC3339Nano))
+	err := w.admin.Patch(w.Context(), s, client.RawPatch(types.MergePatchType, []byte(question)))
+	if client.IgnoreNotFound(err) != nil { // a deleted one may be gone
+		w.Fatal(err)
+	}
 }
 
 // wantOnce wants that each of the three objects was made once.
@@ -324,9 +387,17 @@ func (w *town) wantOnce(s *v1alpha1.Stack) {
 	}
 }
 
-// wantNoneLeft wants that runs never overlapped, that none got leave to apply twice, and that nothing of them is left: no process, no file,
-// no lock.
+// wantNoneLeft is wantQuiet, and wants that nobody holds the state.
 func (w *town) wantNoneLeft(s *v1alpha1.Stack) {
+	w.Helper()
+	if s.Status.Lock != nil || meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionLocked) {
+		w.Errorf("the state is still held: %+v", s.Status.Lock)
+	}
+	w.wantQuiet(s)
+}
+
+// wantQuiet wants that runs never overlapped, that none got leave to apply twice, and that nothing of them is left: no process and no file.
+func (w *town) wantQuiet(s *v1alpha1.Stack) {
 	w.Helper()
 	key := stackKey{s.Namespace, s.Name}
 	if err := w.witness.verdict(key); err != nil {
@@ -336,9 +407,6 @@ func (w *town) wantNoneLeft(s *v1alpha1.Stack) {
 		if strings.HasPrefix(pod, "stack-"+s.Name+"-") && times > 1 {
 			w.Errorf("pod %s got leave to apply %d times", pod, times)
 		}
-	}
-	if s.Status.Lock != nil || meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionLocked) {
-		w.Errorf("the state is still held: %+v", s.Status.Lock)
 	}
 	w.until("nothing of the runs is left", func() error {
 		for _, pod := range w.witness.podsOf(key) {
@@ -353,13 +421,13 @@ func (w *town) wantNoneLeft(s *v1alpha1.Stack) {
 	})
 }
 
-// wantKnown wants that the state knows everything: after more than one run, another plan does nothing; and destroying leaves nothing.
-func (w *town) wantKnown(s *v1alpha1.Stack) {
+// wantKnown wants that the state knows everything: after more than one run, another plan does nothing; and what destroys it leaves nothing.
+func (w *town) wantKnown(s *v1alpha1.Stack, destroy func()) {
 	w.Helper()
 	if s.Status.Run != s.Name+"-1" {
 		w.wantEmptyPlan(s)
 	}
-	w.remove(s)
+	destroy()
 	for _, end := range []string{"-a", "-b", "-c"} {
 		o := w.insegna()
 		o.Name = s.Name + end

@@ -39,7 +39,7 @@ func TestDiskFull(t *testing.T) {
 			t.Parallel()
 			w := *town
 			w.T = t
-			s := w.three(name)
+			s := w.three(name, v1alpha1.OpenTofu)
 			key := stackKey{s.Namespace, s.Name}
 			var d disk
 			w.gate.watch(key, func(m moment) verdict {
@@ -75,7 +75,7 @@ func TestDiskFull(t *testing.T) {
 					t.Errorf("what the run made before is not known: %+v", again.Status.Plan)
 				}
 			}
-			w.wantKnown(s)
+			w.wantKnown(s, func() { w.remove(s) })
 		})
 	}
 }
@@ -188,7 +188,7 @@ func TestBrokerGone(t *testing.T) {
 			t.Parallel()
 			w := *town
 			w.T = t
-			s := w.three(name)
+			s := w.three(name, v1alpha1.OpenTofu)
 			var times atomic.Int32
 			w.gate.watch(stackKey{s.Namespace, s.Name}, func(m moment) verdict {
 				if m.what != "PUT "+run.PathState || m.served != (v == broken) {
@@ -215,7 +215,7 @@ func TestBrokerGone(t *testing.T) {
 			}
 			w.wantNoneLeft(s)
 			w.wantOnce(s)
-			w.wantKnown(s)
+			w.wantKnown(s, func() { w.remove(s) })
 		})
 	}
 }
@@ -251,7 +251,7 @@ func TestTwoLeaders(t *testing.T) {
 	})
 	var all []*v1alpha1.Stack
 	for i := range 4 {
-		s := w.three(fmt.Sprintf("due-%d", i))
+		s := w.three(fmt.Sprintf("due-%d", i), v1alpha1.OpenTofu)
 		w.create(s)
 		all = append(all, s)
 	}

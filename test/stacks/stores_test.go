@@ -75,7 +75,7 @@ func states() (vault.Store, error) {
 func (w *town) wantKept(s *v1alpha1.Stack) {
 	w.Helper()
 	names, err := works.states.List(w.Context(), "stack-"+string(s.UID)+".")
-	if err != nil || !strings.Contains(strings.Join(names, " "), ".state-") {
+	if err != nil || !strings.Contains(strings.Join(names, " "), ".state") {
 		w.Errorf("of stack %s are kept %v, without a state: %v", s.Name, names, err)
 	}
 	for _, name := range names {

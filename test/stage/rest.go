@@ -80,7 +80,7 @@ func (s *Stage) Until(what string, f func() error) {
 	var last error
 	tries := 0
 	cluster.Eventually(s, Patience, what, func() error {
-		if tries++; tries < 10 || tries%10 == 0 {
+		if tries++; tries < 10 || tries%3 == 0 {
 			last = errors.Join(s.round(), f())
 		}
 		return last

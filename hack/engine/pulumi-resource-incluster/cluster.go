@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -107,11 +108,34 @@ type object struct {
 }
 
 type metadata struct {
-	Name string `json:"name"`
+	Name        string            `json:"name"`
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
-func (c *client) create(ctx context.Context, s ConfigMapState) error {
-	o := object{APIVersion: "v1", Kind: "ConfigMap", Metadata: metadata{s.Name}, Data: s.Data}
+// ownerAnnotation says which resource of whose program made an object: the pod's account, which no other stack has, and the resource's name.
+const ownerAnnotation = "incluster.broletto.dev/owner"
+
+// ownerOf is the value of the annotation; empty where a token does not say whose it is.
+func ownerOf(token, resource string) string {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return ""
+	}
+	var claims struct {
+		Subject string `json:"sub"`
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil || json.Unmarshal(raw, &claims) != nil || claims.Subject == "" {
+		return ""
+	}
+	return claims.Subject + "/" + resource
+}
+
+func (c *client) create(ctx context.Context, s ConfigMapState, owner string) error {
+	o := object{APIVersion: "v1", Kind: "ConfigMap", Metadata: metadata{Name: s.Name}, Data: s.Data}
+	if owner != "" {
+		o.Metadata.Annotations = map[string]string{ownerAnnotation: owner}
+	}
 	return c.do(ctx, http.MethodPost, collection(s), "application/json", o, nil)
 }
 
@@ -123,6 +147,13 @@ func (c *client) read(ctx context.Context, s ConfigMapState) (map[string]string,
 		o.Data = map[string]string{}
 	}
 	return o.Data, err
+}
+
+// owned tells whether the object was made by an owner. Of one that cannot be read it was not.
+func (c *client) owned(ctx context.Context, s ConfigMapState, owner string) bool {
+	var o object
+	err := c.do(ctx, http.MethodGet, item(s), "", nil, &o)
+	return err == nil && owner != "" && o.Metadata.Annotations[ownerAnnotation] == owner
 }
 
 // update replaces the data as a whole, whatever it was, and nothing else: "add" on a member that exists replaces it.

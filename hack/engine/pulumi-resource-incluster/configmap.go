@@ -46,7 +46,8 @@ func (c *ConfigMapArgs) Annotate(a infer.Annotator) {
 	a.Describe(&c.Data, "All of the object's data.")
 }
 
-// Create makes the object. One that exists is somebody else's, and is not adopted.
+// Create makes the object. One that exists is somebody else's, and is not adopted, unless this very resource made it and its engine was
+// killed before it could write that down.
 func (ConfigMap) Create(
 	ctx context.Context, req infer.CreateRequest[ConfigMapArgs],
 ) (infer.CreateResponse[ConfigMapState], error) {
@@ -64,7 +65,11 @@ func (ConfigMap) Create(
 	if err != nil {
 		return none, err
 	}
-	err = api.create(ctx, state)
+	owner := ownerOf(api.token, req.Name)
+	err = api.create(ctx, state, owner)
+	if errors.Is(err, errExists) && api.owned(ctx, state, owner) {
+		err = api.update(ctx, state)
+	}
 	if errors.Is(err, errExists) {
 		err = fmt.Errorf("config map %s exists: delete it, choose another name, or import it under this id", state.id())
 	}

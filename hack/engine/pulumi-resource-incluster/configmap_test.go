@@ -92,6 +92,32 @@ func TestLifeOfAConfigMap(t *testing.T) {
 	wantError(t, err, id+" is gone", "refresh")
 }
 
+// An engine that was killed right after an object was made does not know it. The same resource of the same stack takes it up; nobody else does.
+func TestTakesUpItsOwn(t *testing.T) {
+	engine, s := start(t)
+	first, now := properties("", "motd", map[string]string{"text": "ciao"}), properties("", "motd", map[string]string{"text": "salve"})
+	if _, err := engine.Create(provider.CreateRequest{Urn: urn, Properties: first}); err != nil {
+		t.Fatal(err)
+	}
+	exists := ownNamespace + "/motd exists"
+	_, err := engine.Create(provider.CreateRequest{Urn: urn + "-too", Properties: now})
+	wantError(t, err, exists, "delete it")
+	s.runAs("stack-other")
+	_, err = engine.Create(provider.CreateRequest{Urn: urn, Properties: now})
+	wantError(t, err, exists, "delete it")
+	if got, _ := s.has(ownNamespace + "/motd"); got["text"] != "ciao" {
+		t.Errorf("somebody else has written %v", got)
+	}
+	s.runAs("stack-web")
+	made, err := engine.Create(provider.CreateRequest{Urn: urn, Properties: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := s.has(made.ID); got["text"] != "salve" || !same(made.Properties, properties(ownNamespace, "motd", got)) {
+		t.Errorf("took up %v, state %v", got, made.Properties)
+	}
+}
+
 func TestReadFindsDrift(t *testing.T) {
 	id := ownNamespace + "/motd"
 	data := map[string]string{"text": "ciao"}

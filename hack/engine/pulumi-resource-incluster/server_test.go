@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -13,11 +14,13 @@ import (
 	"testing"
 )
 
-// ownNamespace is that of the pod that tests run as, and token its token.
-const (
-	ownNamespace = "roma--web"
-	token        = "a-token"
-)
+// ownNamespace is that of the pod that tests run as.
+const ownNamespace = "roma--web"
+
+// tokenOf is a token of an account of that namespace.
+func tokenOf(account string) string {
+	return "e30." + base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"system:serviceaccount:`+ownNamespace+`:`+account+`"}`)) + ".s"
+}
 
 // objects are the data of config maps, by namespace/name.
 type objects map[string]map[string]string
@@ -27,6 +30,9 @@ type server struct {
 	t       *testing.T
 	mu      sync.Mutex
 	objects objects
+	owners  map[string]string // by namespace/name
+	account string            // folder
+	token   string
 	writes  int
 	deny    bool // answer everything as RBAC does
 }
@@ -34,7 +40,7 @@ type server struct {
 // startServer starts one, and makes the test's environment that of a pod beside it.
 func startServer(t *testing.T) *server {
 	t.Helper()
-	s := &server{t: t, objects: objects{}}
+	s := &server{t: t, objects: objects{}, owners: map[string]string{}, account: t.TempDir()}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /api/v1/namespaces/{namespace}/configmaps", s.create)
 	mux.HandleFunc("GET /api/v1/namespaces/{namespace}/configmaps/{name}", s.get)
@@ -44,7 +50,7 @@ func startServer(t *testing.T) *server {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		switch {
-		case r.Header.Get("Authorization") != "Bearer "+token:
+		case r.Header.Get("Authorization") != "Bearer "+s.token:
 			refuse(w, http.StatusUnauthorized, "Unauthorized", "", "Unauthorized")
 		case s.deny:
 			refuse(w, http.StatusForbidden, "Forbidden", "configmaps", `configmaps "x" is forbidden: no`)
@@ -54,21 +60,30 @@ func startServer(t *testing.T) *server {
 	}))
 	t.Cleanup(web.Close)
 
-	account := t.TempDir()
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw})
-	for name, text := range map[string]string{"token": token + "\n", "ca.crt": string(ca), "namespace": ownNamespace} {
-		if err := os.WriteFile(filepath.Join(account, name), []byte(text), 0o600); err != nil {
+	for name, text := range map[string]string{"ca.crt": string(ca), "namespace": ownNamespace} {
+		if err := os.WriteFile(filepath.Join(s.account, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+	s.runAs("stack-web")
 	host, port, err := net.SplitHostPort(web.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv(accountVariable, account)
+	t.Setenv(accountVariable, s.account)
 	t.Setenv("KUBERNETES_SERVICE_HOST", host)
 	t.Setenv("KUBERNETES_SERVICE_PORT", port)
 	return s
+}
+
+// runAs makes the pod that of another account.
+func (s *server) runAs(account string) {
+	s.t.Helper()
+	s.token = tokenOf(account)
+	if err := os.WriteFile(filepath.Join(s.account, "token"), []byte(s.token+"\n"), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // has is the data of an object, and whether there is one.
@@ -101,7 +116,7 @@ func (s *server) create(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.writes++
-	s.objects[id] = o.Data
+	s.objects[id], s.owners[id] = o.Data, o.Metadata.Annotations[ownerAnnotation]
 	w.WriteHeader(http.StatusCreated)
 	answer(w, o)
 }
@@ -118,7 +133,7 @@ func (s *server) known(w http.ResponseWriter, r *http.Request) (string, bool) {
 
 func (s *server) get(w http.ResponseWriter, r *http.Request) {
 	if id, ok := s.known(w, r); ok {
-		answer(w, object{APIVersion: "v1", Kind: "ConfigMap", Metadata: metadata{r.PathValue("name")}, Data: s.objects[id]})
+		answer(w, object{APIVersion: "v1", Kind: "ConfigMap", Metadata: metadata{r.PathValue("name"), map[string]string{ownerAnnotation: s.owners[id]}}, Data: s.objects[id]})
 	}
 }
 

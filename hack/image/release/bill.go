@@ -109,8 +109,10 @@ func components(info *debug.BuildInfo, stamp string) map[string]cdx.Component {
 		switch {
 		case m.Replace == nil:
 			add(m.Path, m.Version)
-		case strings.HasPrefix(m.Replace.Path, "."): // a module of this repository, so of the same commit
+		case strings.HasPrefix(m.Replace.Path, ".") && below(m.Path, strings.TrimPrefix(source, "https://")): // of the same commit
 			add(m.Path, stamp)
+		case strings.HasPrefix(m.Replace.Path, "."): // an engine's own source, with our edits
+			add(m.Path, m.Version)
 		default:
 			add(m.Replace.Path, m.Replace.Version)
 		}

@@ -101,32 +101,56 @@ func (f Fake) Plan(ctx context.Context, w engine.Work, destroy bool) (*engine.Pl
 		program = &FakeProgram{}
 	}
 	todo := fakePlan{State: sum, Outputs: map[string]json.RawMessage{}}
-	plan := &engine.Plan{Outputs: map[string]engine.Values{}, Providers: []string{"fake"}}
-	step := func(r FakeResource, action string, v engine.Values) {
-		todo.Steps = append(todo.Steps, fakeStep{Action: action, Resource: r, Value: v.After, Prints: value(w, r.Prints)})
-		plan.Changes = append(plan.Changes, engine.Change{Address: "fake." + r.Name, Type: "fake", Actions: []string{action}, Values: v})
+	step := func(r FakeResource, action string, want json.RawMessage) {
+		todo.Steps = append(todo.Steps, fakeStep{Action: action, Resource: r, Value: want, Prints: value(w, r.Prints)})
 	}
 	for _, r := range program.Resources {
 		want := value(w, r.Value)
 		switch has := state.find(r.Name); {
 		case has == nil:
-			step(r, run.ActionCreate, engine.Values{After: want})
+			step(r, run.ActionCreate, want)
 		case string(has.Value) != string(want):
-			step(r, run.ActionUpdate, engine.Values{Before: has.Value, After: want})
+			step(r, run.ActionUpdate, want)
 		}
 	}
 	for _, has := range slices.Backward(state.Resources) {
 		if !slices.ContainsFunc(program.Resources, func(r FakeResource) bool { return r.Name == has.Name }) {
-			step(FakeResource{Name: has.Name}, run.ActionDelete, engine.Values{Before: has.Value})
+			step(FakeResource{Name: has.Name}, run.ActionDelete, nil)
 		}
 	}
 	for name, text := range program.Outputs {
 		todo.Outputs[name] = value(w, text)
 	}
-	compareOutputs(plan.Outputs, state.Outputs, todo.Outputs)
-	plan.File, err = json.Marshal(todo)
-	return plan, errors.Join(err, ctx.Err())
+	file, err := json.Marshal(todo)
+	if err != nil {
+		return nil, err
+	}
+	return f.Read(ctx, w, file)
 }
+
+// Read reads a plan's steps.
+func (f Fake) Read(ctx context.Context, w engine.Work, file []byte) (*engine.Plan, error) {
+	var todo fakePlan
+	state, sum, err := recall(w)
+	switch {
+	case err != nil:
+		return nil, err
+	case json.Unmarshal(file, &todo) != nil || todo.State != sum:
+		return nil, errStale
+	}
+	plan := &engine.Plan{File: file, Outputs: map[string]engine.Values{}, Providers: []string{"fake"}}
+	for _, s := range todo.Steps {
+		v := engine.Values{After: s.Value}
+		if has := state.find(s.Resource.Name); has != nil {
+			v.Before = has.Value
+		}
+		plan.Changes = append(plan.Changes, engine.Change{Address: "fake." + s.Resource.Name, Type: "fake", Actions: []string{s.Action}, Values: v})
+	}
+	compareOutputs(plan.Outputs, state.Outputs, todo.Outputs)
+	return plan, ctx.Err()
+}
+
+var errStale = &engine.Stale{Err: errors.New("the state is not the one that was planned for: plan again")}
 
 func compareOutputs(changed map[string]engine.Values, before, after map[string]json.RawMessage) {
 	for name, v := range after {
@@ -152,7 +176,7 @@ func (f Fake) Apply(ctx context.Context, w engine.Work, plan *engine.Plan) error
 		return err
 	}
 	if sum != todo.State {
-		return &engine.Stale{Err: errors.New("the state is not the one that was planned for: plan again")}
+		return errStale
 	}
 	for _, s := range todo.Steps {
 		if err := s.take(ctx, w, state); err != nil {

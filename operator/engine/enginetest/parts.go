@@ -34,7 +34,21 @@ func lifeCycle(t *testing.T, s Subject) {
 		t.Error("planning made something")
 	}
 
-	b.elsewhere().apply(first) // an approval is applied by another runner than planned
+	// An approval is applied by another runner than planned. It knows the file alone.
+	other := b.elsewhere()
+	again, err := other.Engine.Read(t.Context(), other.w, first.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if one, two := digestOf(first), digestOf(again); one != two {
+		t.Errorf("a plan's file says otherwise than the plan, %s and %s:\n%+v\n%+v", one, two, first, again)
+	}
+	for what, file := range map[string][]byte{"nothing": nil, "half a file": first.File[:len(first.File)/2]} {
+		if p, err := other.Engine.Read(t.Context(), other.w, file); err == nil {
+			t.Errorf("%s is read as a plan: %+v", what, p)
+		}
+	}
+	other.apply(again)
 	b.wantOutputs("buongiorno", "first-secret-8841")
 	b.wantLeft(true)
 	b.wantEmpty("a plan of what was just applied", b.plan(false))

@@ -109,6 +109,28 @@ func (e *Engine) Plan(ctx context.Context, w engine.Work, destroy bool) (*engine
 	return plan, err
 }
 
+// Read reads what the engine saved, which takes no engine.
+func (e *Engine) Read(ctx context.Context, w engine.Work, kept []byte) (*engine.Plan, error) {
+	var f file
+	s, err := readState(w.State)
+	switch {
+	case err != nil:
+		return nil, err
+	case json.Unmarshal(kept, &f) != nil || f.Destroy: // its error would quote what is secret
+		return nil, &engine.Stale{Err: errors.New("what was kept is no plan of pulumi: plan again")}
+	case f.State != s.digest:
+		return nil, errStale
+	}
+	plan, err := read(ctx, f.Plan, s, &keyring{passphrase: w.Passphrase})
+	if err != nil {
+		return nil, fmt.Errorf("reading the plan of pulumi: %w", err)
+	}
+	plan.File = kept
+	return plan, nil
+}
+
+var errStale = &engine.Stale{Err: errors.New("the state is not the one that was planned on: plan again")}
+
 // planDestroy has no plan of the engine's to save: destroying takes none. What it does follows of the state alone.
 func (c *call) planDestroy(ctx context.Context) (*engine.Plan, error) {
 	plan := &engine.Plan{Outputs: map[string]engine.Values{}}
@@ -142,7 +164,7 @@ func (e *Engine) Apply(ctx context.Context, w engine.Work, plan *engine.Plan) er
 	}
 	defer c.end()
 	if f.State != c.state.digest {
-		return &engine.Stale{Err: errors.New("the state is not the one that was planned on: plan again")}
+		return errStale
 	}
 	if f.Destroy && len(c.state.Resources) == 0 {
 		return nil

@@ -4,6 +4,7 @@ package terraform
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -109,14 +110,9 @@ func (e *Engine) Plan(ctx context.Context, w engine.Work, destroy bool) (*engine
 	if err != nil {
 		return nil, c.explain(ctx, c.failed(ctx, "plan", err, ofAuthor))
 	}
-	c.quiet() // it prints secrets
-	shown, err := c.tf.ShowPlanFile(ctx, file, tfexec.JSONNumber(true))
+	plan, err := c.show(ctx, file)
 	if err != nil {
-		return nil, c.failed(ctx, "show", err, never)
-	}
-	plan, err := read(shown)
-	if err != nil {
-		return nil, fmt.Errorf("reading the plan of %s: %w", e.name(), err)
+		return nil, err
 	}
 	sum, err := os.ReadFile(filepath.Join(w.Dir, sumFile))
 	if err != nil {
@@ -125,6 +121,53 @@ func (e *Engine) Plan(ctx context.Context, w engine.Work, destroy bool) (*engine
 	plan.File, err = os.ReadFile(file)
 	plan.File = append(sum, plan.File...)
 	return plan, err
+}
+
+// show reads a plan's file.
+func (c *call) show(ctx context.Context, file string) (*engine.Plan, error) {
+	c.quiet() // it prints secrets
+	shown, err := c.tf.ShowPlanFile(ctx, file, tfexec.JSONNumber(true))
+	if err != nil {
+		return nil, c.failed(ctx, "show", err, never)
+	}
+	plan, err := read(shown)
+	if err != nil {
+		return nil, fmt.Errorf("reading the plan of %s: %w", c.name, err)
+	}
+	return plan, nil
+}
+
+// Read shows a plan's file.
+func (e *Engine) Read(ctx context.Context, w engine.Work, kept []byte) (*engine.Plan, error) {
+	file, err := unseal(w, kept)
+	if err != nil {
+		return nil, err
+	}
+	c, err := e.begin(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	defer c.end()
+	plan, err := c.show(ctx, file)
+	if err != nil {
+		return nil, err
+	}
+	plan.File = kept
+	return plan, nil
+}
+
+// unseal writes a kept plan to the file that the engine reads, if it was made with the providers that there are.
+func unseal(w engine.Work, kept []byte) (file string, err error) {
+	sum, err := os.ReadFile(filepath.Join(w.Dir, sumFile))
+	if err != nil {
+		return "", err
+	}
+	content, same := bytes.CutPrefix(kept, sum)
+	if !same {
+		return "", &engine.Stale{Err: errors.New("the providers are not those that the plan was made with: plan again")}
+	}
+	file = filepath.Join(w.Dir, planFile)
+	return file, write(file, content)
 }
 
 // explain lets the engine say what is wrong with code that cannot be planned. It is not asked before: it would start all providers once more.
@@ -138,23 +181,15 @@ func (c *call) explain(ctx context.Context, failure error) error {
 
 // Apply applies the plan's file. The engine writes state as each resource is done.
 func (e *Engine) Apply(ctx context.Context, w engine.Work, plan *engine.Plan) error {
-	sum, err := os.ReadFile(filepath.Join(w.Dir, sumFile))
+	file, err := unseal(w, plan.File)
 	if err != nil {
 		return err
-	}
-	content, same := bytes.CutPrefix(plan.File, sum)
-	if !same {
-		return &engine.Stale{Err: errors.New("the providers are not those that the plan was made with: plan again")}
 	}
 	c, err := e.begin(ctx, w)
 	if err != nil {
 		return err
 	}
 	defer c.end()
-	file := filepath.Join(w.Dir, planFile)
-	if err := write(file, content); err != nil {
-		return err
-	}
 	c.loud()
 	// No lock: the state is this run's alone, and a lock would outlive a kill. No backup: it would be outside the folders of the Work.
 	err = c.tf.Apply(ctx, tfexec.DirOrPlan(file), stateOf(w), tfexec.Lock(false), tfexec.Backup("-"))
@@ -271,7 +306,10 @@ func (e *Engine) begin(ctx context.Context, w engine.Work) (*call, error) {
 	if w.Log != nil {
 		c.log = &chatter{to: w.Log}
 	}
-	if err := tf.SetEnv(environment(w, held)); err != nil {
+	// Engine and provider would make certificates for each other at each start of a provider, six times a run, for a fifth of its processor
+	// time. They speak over a socket in TMPDIR that only the run's own user can open, and whoever is that user is the same stack's code.
+	err = cmp.Or(tf.SetEnv(environment(w, held)), tf.SetDisablePluginTLS(true))
+	if err != nil {
 		c.end()
 		return nil, fmt.Errorf("the environment of %s: %w", c.name, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
 
@@ -145,9 +146,13 @@ func states(t *testing.T, v *vault.Vault, s vault.Stack) {
 	if err != nil || !bytes.Equal(data, []byte{8}) || serial != 8 || lineage != "line" {
 		t.Errorf("the state is %v, serial %d, lineage %q: %v", data, serial, lineage, err)
 	}
-	must(t, v.Sweep(ctx, s))
-	if data, _, _, err = v.State(ctx, s); err != nil || !bytes.Equal(data, []byte{8}) {
-		t.Errorf("after a sweep the state is %v: %v", data, err)
+	for serial := range int64(8) { // large and small ones, in turn
+		want := bytes.Repeat([]byte{byte(serial)}, 1+int(serial%2)*(1<<20))
+		must(t, v.PutState(ctx, s, serial+9, "line", want))
+		must(t, v.PutState(ctx, s, serial+9, "line", want))
+		if data, _, _, err = v.State(ctx, s); err != nil || !bytes.Equal(data, want) {
+			t.Errorf("state %d of %d bytes has %d: %v", serial+9, len(want), len(data), err)
+		}
 	}
 }
 
@@ -178,10 +183,13 @@ func locks(t *testing.T, v *vault.Vault, s vault.Stack) {
 		t.Errorf("a beat without a lock: %v", err)
 	}
 	must(t, v.Release(ctx, s, "1"))
-	must(t, v.TakeLock(ctx, s, mine))
-	must(t, v.TakeLock(ctx, s, vault.Lock{RunUID: "1", PodUID: "p", Since: begin.Add(time.Hour)}))
+	for _, again := range []vault.Lock{mine, {RunUID: "1", PodUID: "p", Since: begin.Add(time.Hour)}} {
+		if taken, err := v.TakeLock(ctx, s, again); err != nil || !sameLock(taken, mine) {
+			t.Errorf("the lock that was taken: %v, %v", taken, err)
+		}
+	}
 	for what, other := range map[string]vault.Lock{"run": {RunUID: "2", PodUID: "p"}, "pod": {RunUID: "1", PodUID: "q"}} {
-		if err := v.TakeLock(ctx, s, other); !heldBy(err, mine) {
+		if _, err := v.TakeLock(ctx, s, other); !heldBy(err, mine) {
 			t.Errorf("another %s took the lock: %v", what, err)
 		}
 		if err := v.Beat(ctx, s, other.RunUID, other.PodUID, begin); !heldBy(err, mine) {
@@ -189,26 +197,39 @@ func locks(t *testing.T, v *vault.Vault, s vault.Stack) {
 		}
 	}
 	must(t, v.Beat(ctx, s, "1", "p", begin.Add(29*time.Second)))
-	if l, err := v.Lock(ctx, s); err != nil || !cmp.Equal(*l, mine) {
+	if l, err := v.Lock(ctx, s); err != nil || !sameLock(*l, mine) {
 		t.Errorf("a beat too early was written: %v, %v", l, err)
 	}
 	mine.Beat = begin.Add(30 * time.Second)
 	must(t, v.Beat(ctx, s, "1", "p", mine.Beat))
 	must(t, v.Release(ctx, s, "2"))
-	if l, err := v.Lock(ctx, s); err != nil || !cmp.Equal(*l, mine) {
+	if l, err := v.Lock(ctx, s); err != nil || !sameLock(*l, mine) {
 		t.Errorf("the lock after a beat and another's release: %v, %v", l, err)
 	}
-	must(t, v.Release(ctx, s, "1"))
+	seen, err := v.Lock(ctx, s)
+	must(t, err)
+	must(t, v.ReleaseSeen(ctx, s, "1", seen))
 	if l, err := v.Lock(ctx, s); l != nil || err != nil {
 		t.Errorf("the lock after its release: %v, %v", l, err)
 	}
-	must(t, v.TakeLock(ctx, s, vault.Lock{RunUID: "2", PodUID: "q"}))
+	next := vault.Lock{RunUID: "2", PodUID: "q"}
+	if _, err := v.TakeLock(ctx, s, next); err != nil {
+		t.Fatal(err)
+	}
+	// Who saw the lock before it went to another does not take it from them.
+	must(t, v.ReleaseSeen(ctx, s, "1", seen))
+	if l, err := v.Lock(ctx, s); err != nil || !sameLock(*l, next) {
+		t.Errorf("the lock after a late release: %v, %v", l, err)
+	}
 }
+
+// sameLock compares what of two locks is kept.
+func sameLock(a, b vault.Lock) bool { return cmp.Equal(a, b, cmpopts.IgnoreUnexported(vault.Lock{})) }
 
 func lockRace(t *testing.T, v *vault.Vault, s vault.Stack) {
 	var won atomic.Int32
 	together(16, func(i int) {
-		err := v.TakeLock(context.WithoutCancel(t.Context()), s, vault.Lock{RunUID: "1", PodUID: types.UID(rune('a' + i))})
+		_, err := v.TakeLock(context.WithoutCancel(t.Context()), s, vault.Lock{RunUID: "1", PodUID: types.UID(rune('a' + i))})
 		if err == nil {
 			won.Add(1)
 		} else if _, held := errors.AsType[*vault.Held](err); !held {
@@ -274,7 +295,7 @@ func forgotten(t *testing.T, v *vault.Vault, s vault.Stack) {
 
 func heldBy(err error, l vault.Lock) bool {
 	var held *vault.Held
-	return errors.As(err, &held) && cmp.Equal(held.Lock, l)
+	return errors.As(err, &held) && sameLock(held.Lock, l)
 }
 
 func must(t *testing.T, err error) {

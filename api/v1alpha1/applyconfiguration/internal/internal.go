@@ -1636,6 +1636,12 @@ var schemaYAML = typed.YAMLObject(`types:
           keys:
           - kind
           - name
+    - name: backupRecipients
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.AgeRecipient
+          elementRelationship: associative
     - name: codes
       type:
         namedType: com.github.broletto.broletto.api.v1alpha1.Codes

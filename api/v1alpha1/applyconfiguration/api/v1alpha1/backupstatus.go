@@ -28,7 +28,7 @@ type BackupStatusApplyConfiguration struct {
 	Objects *int32 `json:"objects,omitempty"`
 	// bytes is how many bytes the objects take in the store, those that earlier backups share included.
 	Bytes *int64 `json:"bytes,omitempty"`
-	// written is how many of them were new.
+	// written is how many files were new in the store; what did not change since the last backup is not written again.
 	Written *int64 `json:"written,omitempty"`
 	// leftOut is what of the workspace is not in it, and why, at most 64.
 	LeftOut []LeftOutApplyConfiguration `json:"leftOut,omitempty"`

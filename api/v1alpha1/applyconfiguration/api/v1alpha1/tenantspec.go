@@ -59,6 +59,9 @@ type TenantSpecApplyConfiguration struct {
 	PriorityClasses []string `json:"priorityClasses,omitempty"`
 	// runtimeClasses are the runtime classes that the tenant's pods may name, for example "gvisor". Absent: none.
 	RuntimeClasses []string `json:"runtimeClasses,omitempty"`
+	// backupRecipients are the tenant's own recipients of age: with an identity of one of them, the bucket alone gives its backups back,
+	// without the joint entity. Absent: only the escrow of the repository opens them.
+	BackupRecipients []apiv1alpha1.AgeRecipient `json:"backupRecipients,omitempty"`
 }
 
 // TenantSpecApplyConfiguration constructs a declarative configuration of the TenantSpec type for use with
@@ -247,6 +250,16 @@ func (b *TenantSpecApplyConfiguration) WithPriorityClasses(values ...string) *Te
 func (b *TenantSpecApplyConfiguration) WithRuntimeClasses(values ...string) *TenantSpecApplyConfiguration {
 	for i := range values {
 		b.RuntimeClasses = append(b.RuntimeClasses, values[i])
+	}
+	return b
+}
+
+// WithBackupRecipients adds the given value to the BackupRecipients field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the BackupRecipients field.
+func (b *TenantSpecApplyConfiguration) WithBackupRecipients(values ...apiv1alpha1.AgeRecipient) *TenantSpecApplyConfiguration {
+	for i := range values {
+		b.BackupRecipients = append(b.BackupRecipients, values[i])
 	}
 	return b
 }

@@ -1,8 +1,7 @@
-package scenario
+package demo
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -24,7 +23,6 @@ import (
 type demo struct {
 	command *exec.Cmd
 	dir     string
-	begun   time.Time
 	ended   chan struct{}
 	err     error // set when ended is closed
 	lock    sync.Mutex
@@ -47,11 +45,7 @@ func (d *demo) output() string {
 // startDemo runs a demo with these settings on top of our environment. One that has not ended with the test is killed.
 func startDemo(t *testing.T, dir string, env []string, args ...string) *demo {
 	t.Helper()
-	path, err := binary()
-	if err := errors.Join(err, runner()); err != nil {
-		t.Fatal(err)
-	}
-	d := &demo{dir: dir, begun: time.Now(), ended: make(chan struct{}), command: exec.Command(path, append([]string{"demo", "--dir", dir}, args...)...)}
+	d := &demo{dir: dir, ended: make(chan struct{}), command: exec.Command(broletto, append([]string{"demo", "--dir", dir}, args...)...)}
 	d.command.Env = append(os.Environ(), env...)
 	d.command.Stdout, d.command.Stderr = d, d
 	d.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -129,58 +123,48 @@ func processesOf(t *testing.T, dir string) (out []string) {
 	return out
 }
 
-// TestDemo runs the demo as one who tries it does: once, again, for longer, and impatiently.
+// TestDemo runs the demo as one who tries it does: once, where all is built and there is no go command; for longer, until its operator is
+// killed; and again.
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "demo")
-	t.Run("once", func(t *testing.T) {
-		d := startDemo(t, dir, nil, "--once")
+	t.Run("once, without go", func(t *testing.T) {
+		d := startDemo(t, dir, []string{"PATH=" + t.TempDir()}, "--once")
 		d.wantEnd(t, 5*long, 0)
 		wantReport(t, d.output())
 		if !strings.Contains(d.output(), "planned: 1 to add") { // later it is applied already
 			t.Error("the report shows no plan that waits for approval")
 		}
 	})
-	t.Run("again, without go", func(t *testing.T) {
-		d := startDemo(t, dir, []string{"PATH=" + t.TempDir()}, "--once")
-		d.wantEnd(t, 5*long, 0)
-		wantReport(t, d.output())
-	})
-	t.Run("running", func(t *testing.T) {
+	t.Run("operator killed", func(t *testing.T) {
 		d := startDemo(t, dir, nil)
-		d.awaitOutput(t, "Running until you press Ctrl-C.")
+		d.awaitOutput(t, running)
 		other := startDemo(t, dir, nil, "--once")
 		<-other.ended
 		wantRefusal(t, other, "in use by another control plane", dir, strconv.Itoa(d.command.Process.Pid))
 		tryWhatIsPrinted(t, d.output())
-		d.interrupt(t)
-		d.wantEnd(t, long, 0)
-	})
-	t.Run("killed", func(t *testing.T) { // the operator finds out that it lost its lease, the others are told by the kernel
-		d := startDemo(t, dir, nil)
-		d.awaitOutput(t, "Running until you press Ctrl-C.")
-		if err := d.command.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		cluster.Eventually(t, soon, "nothing of a killed demo lives on", func() error {
-			if left := processesOf(t, dir); len(left) > 0 {
-				return fmt.Errorf("there are\n  %s", strings.Join(left, "\n  "))
-			}
-			return nil
-		})
-	})
-	t.Run("operator killed", func(t *testing.T) {
-		d := startDemo(t, dir, nil)
-		d.awaitOutput(t, "Running until you press Ctrl-C.")
 		d.killOperator(t)
 		d.wantEnd(t, long, 1)
 		wantRefusal(t, d, "the operator ended", "signal: killed", filepath.Join(dir, "operator.log"))
 	})
+	t.Run("again", func(t *testing.T) {
+		d := startDemo(t, dir, nil)
+		d.awaitOutput(t, running)
+		wantReport(t, d.output())
+		d.interrupt(t)
+		d.wantEnd(t, long, 0)
+	})
 }
 
-// TestDemoInterrupted ends the demo, or its operator, while it starts in a new folder.
+// running is what the demo prints last before it waits.
+const running = "Running until you press Ctrl-C."
+
+// TestDemoInterrupted ends the demo while it starts in a new folder.
 func TestDemoInterrupted(t *testing.T) {
+	t.Parallel()
 	for _, moment := range []string{"started etcd", "started kube-apiserver", "control plane ready", "tenants: 21 objects Ready"} {
 		t.Run(moment, func(t *testing.T) {
+			t.Parallel()
 			d := startDemo(t, filepath.Join(t.TempDir(), "demo"), nil)
 			d.awaitOutput(t, moment)
 			d.interrupt(t)
@@ -188,17 +172,29 @@ func TestDemoInterrupted(t *testing.T) {
 			wantRefusal(t, d, "broletto: interrupted\n")
 		})
 	}
-	t.Run("operator killed", func(t *testing.T) {
+	t.Run("killed", func(t *testing.T) { // the operator finds out that it lost its lease, the others are told by the kernel
+		t.Parallel()
 		d := startDemo(t, filepath.Join(t.TempDir(), "demo"), nil)
-		d.awaitOutput(t, "control plane ready")
-		d.killOperator(t)
-		d.wantEnd(t, long, 1)
-		wantRefusal(t, d, "the operator ended", "signal: killed", filepath.Join(d.dir, "operator.log"))
+		d.awaitOutput(t, "tenants: 21 objects Ready")
+		if err := d.command.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		cluster.Eventually(t, soon, "nothing of a killed demo lives on", func() error {
+			if left := processesOf(t, d.dir); len(left) > 0 {
+				return fmt.Errorf("there are\n  %s", strings.Join(left, "\n  "))
+			}
+			return nil
+		})
+		again := startDemo(t, d.dir, nil)
+		again.awaitOutput(t, "tenants: 21 objects Ready")
+		again.interrupt(t)
+		again.wantEnd(t, long, 1)
 	})
 }
 
 // TestDemoRefuses begins where the demo cannot go on: it must say why and what to do, at once.
 func TestDemoRefuses(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
