@@ -197,7 +197,7 @@ func (d *demo) put(ctx context.Context, step string) (applied []*unstructured.Un
 			return nil, err
 		}
 		for _, o := range objects {
-			if !d.client.Scheme().Recognizes(o.GroupVersionKind()) || o.GetKind() == "BackupRepository" { // whose store is not here
+			if !d.client.Scheme().Recognizes(o.GroupVersionKind()) {
 				continue
 			}
 			if o.GetKind() == "BackupRepository" {
