@@ -20,14 +20,16 @@ import (
 	"github.com/broletto/broletto/operator/apply"
 )
 
-// Cluster roles that we ship, one per audience. None is aggregated and none is built in: what a future chart adds to
-// "edit" reaches no tenant.
+// Cluster roles that we ship, one per audience. None is built in, and none that a tenant is bound to is aggregated: what a future chart adds
+// to "edit" reaches no tenant.
 const (
 	RoleTenantAdmin    = "broletto-tenant-admin"
 	RoleTenantView     = "broletto-tenant-view"
 	RoleWorkspaceAdmin = "broletto-workspace-admin"
 	RoleWorkspaceEdit  = "broletto-workspace-edit"
 	RoleWorkspaceView  = "broletto-workspace-view"
+	// RoleBackup holds what the platform adds to what backups read and restores write. No tenant is bound to it.
+	RoleBackup = "broletto-backup"
 )
 
 // podSecurityVersion pins the Pod Security Standards: an upgrade of the cluster changes no tenant's rules by itself.

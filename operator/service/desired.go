@@ -16,11 +16,8 @@ import (
 )
 
 const (
-	// AccountName is the account of a workspace as which an instance's objects are written. It has the rights of the workspace's editors.
-	AccountName = "broletto-service"
-
-	// fieldManager owns what is written as that account, and nothing that the operator makes of a workspace itself.
-	fieldManager = AccountName
+	// fieldManager owns what is written as the account of a workspace, [acting.Service], and nothing that the operator makes of a workspace itself.
+	fieldManager = "broletto-service"
 
 	// labelInstance holds, on an object in a workspace, the UID of the instance that it was made for. The workspace's account writes it, and so
 	// may any editor: it says whose an object is among instances, and gives nobody anything.

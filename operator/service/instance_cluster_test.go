@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/broletto/broletto/api/v1alpha1"
-	"github.com/broletto/broletto/operator/service"
+	"github.com/broletto/broletto/operator/acting"
 	"github.com/broletto/broletto/test/cluster"
 	"github.com/broletto/broletto/test/stage"
 )
@@ -39,7 +39,7 @@ func TestLife(t *testing.T) {
 	}
 	for _, e := range cluster.Since(t, 0) { // everybody's, and only one made it
 		if e.Namespace == made.Namespace && e.Resource == "configmaps" && e.Mutating() && e.Name == "albo" &&
-			!strings.HasSuffix(e.User, "broletto-operator") && !strings.HasSuffix(e.User, service.AccountName) {
+			!strings.HasSuffix(e.User, "broletto-operator") && !strings.HasSuffix(e.User, acting.Service.Name()) {
 			t.Errorf("%s wrote it", e.User)
 		}
 	}
@@ -53,8 +53,8 @@ func TestLife(t *testing.T) {
 	if s.Exists(made) {
 		t.Error("what it made outlives it")
 	}
-	if s.Exists(&corev1.ServiceAccount{ObjectMeta: stage.In(made.Namespace, service.AccountName)}) ||
-		s.Exists(&rbacv1.RoleBinding{ObjectMeta: stage.In(made.Namespace, service.AccountName)}) {
+	if s.Exists(&corev1.ServiceAccount{ObjectMeta: stage.In(made.Namespace, acting.Service.Name())}) ||
+		s.Exists(&rbacv1.RoleBinding{ObjectMeta: stage.In(made.Namespace, acting.Service.Name())}) {
 		t.Error("the account outlives the last instance")
 	}
 	s.Rest()

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/acting"
 	"github.com/broletto/broletto/operator/apply"
 	"github.com/broletto/broletto/operator/outcome"
 )
@@ -72,12 +73,12 @@ func (r *Instances) look(ctx context.Context, i *v1alpha1.ServiceInstance, ref R
 	live := &unstructured.Unstructured{}
 	live.SetAPIVersion(ref.APIVersion)
 	live.SetKind(ref.Kind)
-	err := r.Acting.Get(as(ctx, i.TargetNamespace()), client.ObjectKey{Namespace: i.TargetNamespace(), Name: ref.Name}, live)
+	err := r.Acting.Get(acting.In(ctx, i.TargetNamespace()), client.ObjectKey{Namespace: i.TargetNamespace(), Name: ref.Name}, live)
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil, nil
 	case apierrors.IsForbidden(err):
-		return nil, &outcome.Wait{Reason: v1alpha1.ReasonProvisioning, After: soon, Message: "the rights of account " + AccountName + " in " + i.TargetNamespace() + " are not in force yet"}
+		return nil, &outcome.Wait{Reason: v1alpha1.ReasonProvisioning, After: soon, Message: "the rights of account " + acting.Service.Name() + " in " + i.TargetNamespace() + " are not in force yet"}
 	case meta.IsNoMatchError(err):
 		return nil, outcome.Stalled(v1alpha1.ReasonInvalidManifest, "this cluster has no %s of %s: ask the platform to install it, or to offer the service without", ref.Kind, ref.APIVersion)
 	case err != nil:
@@ -128,7 +129,7 @@ func (r *Instances) patch(ctx context.Context, o *unstructured.Unstructured, opt
 	if err != nil {
 		return err
 	}
-	return r.Acting.Patch(as(ctx, o.GetNamespace()), o, client.RawPatch(types.ApplyPatchType, text), append(options, client.FieldOwner(fieldManager))...)
+	return r.Acting.Patch(acting.In(ctx, o.GetNamespace()), o, client.RawPatch(types.ApplyPatchType, text), append(options, client.FieldOwner(fieldManager))...)
 }
 
 // substance is an object without what every write changes.
@@ -186,7 +187,7 @@ func explained(err error, what, namespace string) error {
 
 func (r *Instances) delete(ctx context.Context, o *unstructured.Unstructured) error {
 	uid := o.GetUID()
-	err := r.Acting.Delete(as(ctx, o.GetNamespace()), o, client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	err := r.Acting.Delete(acting.In(ctx, o.GetNamespace()), o, client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground))
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("deleting %s in %s: %w", refOf(o).short(), o.GetNamespace(), err)
 	}

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/acting"
 )
 
 // To keep a policy that reads offerings, the operator has to be able to read one itself.
@@ -29,9 +30,6 @@ import (
 // +kubebuilder:rbac:groups=broletto.dev,resources=stacks,verbs=list;watch;create;update;delete
 // +kubebuilder:rbac:groups=broletto.dev,resources=consortia;tenants;workspaces,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=list;watch
-// +kubebuilder:rbac:groups="",resources=serviceaccounts,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=rolebindings,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=clusterroles,verbs=bind,resourceNames=broletto-workspace-edit
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // gather is how long a change of demand waits for others: a morning's instances are one write, not a hundred.
@@ -132,7 +130,7 @@ func standsIn(o client.Object, i *v1alpha1.ServiceInstance) bool {
 // accountMoved passes what others did to accounts of ours. What we create is no news.
 var accountMoved = predicate.And(
 	predicate.Funcs{CreateFunc: func(event.CreateEvent) bool { return false }},
-	predicate.NewPredicateFuncs(func(o client.Object) bool { return o.GetName() == AccountName }),
+	predicate.NewPredicateFuncs(func(o client.Object) bool { return o.GetName() == acting.Service.Name() }),
 )
 
 // placeMoved passes what an instance's place depends on: a workspace's spec, its deletion, and the answers of its conditions.

@@ -9,7 +9,7 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 
 	"github.com/broletto/broletto/api/v1alpha1"
-	"github.com/broletto/broletto/operator/service"
+	"github.com/broletto/broletto/operator/acting"
 	"github.com/broletto/broletto/test/cluster"
 	"github.com/broletto/broletto/test/stage"
 )
@@ -41,7 +41,7 @@ func TestWatches(t *testing.T) {
 	s.Says(waits, v1alpha1.ConditionReady, v1alpha1.ReasonSucceeded) // the clock
 	demands(s, o, v1alpha1.Demand{Instances: 1, Quantity: 1, Tenants: 1, Provisioned: 1})
 
-	binding := &rbacv1.RoleBinding{ObjectMeta: stage.In(s.workspace.TargetNamespace(), service.AccountName)}
+	binding := &rbacv1.RoleBinding{ObjectMeta: stage.In(s.workspace.TargetNamespace(), acting.Service.Name())}
 	s.Remove(binding.DeepCopy())
 	cluster.Eventually(t, stage.Patience, "the account has its rights again", func() error {
 		if !s.Exists(binding) {

@@ -6,11 +6,14 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/acting"
 	"github.com/broletto/broletto/operator/service"
 	"github.com/broletto/broletto/test/cluster"
 	"github.com/broletto/broletto/test/stage"
@@ -135,21 +138,15 @@ func wrong(err error, want string) error {
 	return nil
 }
 
-// TestServiceAccount takes the token of the account by which instances of services write in a workspace: it has what the workspace's editors
-// have, and so nothing that whoever may ask for its token had not before.
+// TestServiceAccount compares the account by which instances of services write in a workspace with the workspace's editors: it has what they have.
 func TestServiceAccount(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, "acting")
 	operator := cluster.Operator(t)
-	w.make(operator, "{apiVersion: v1, kind: ServiceAccount, metadata: {name: "+service.AccountName+", namespace: SITE, labels: {broletto.dev/owner: x}}}")
-	w.make(operator, "{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {name: "+service.AccountName+", namespace: SITE, labels: {broletto.dev/owner: x}}, "+
-		"roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: broletto-workspace-edit}, subjects: [{kind: ServiceAccount, name: "+service.AccountName+", namespace: SITE}]}")
-	account, member := w.asking("account", w.token(w.administrator(), service.AccountName)), w.asking("member", w.member())
-	for _, who := range []string{"member", "viewer", "account", "removed", "neighbour", "pod"} {
-		if err := refused(w.tokenAs(who), "cannot create resource"); err != nil {
-			t.Errorf("%s: %v", who, err)
-		}
-	}
+	w.make(operator, "{apiVersion: v1, kind: ServiceAccount, metadata: {name: "+acting.Service.Name()+", namespace: SITE, labels: {broletto.dev/owner: x}}}")
+	w.make(operator, "{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {name: "+acting.Service.Name()+", namespace: SITE, labels: {broletto.dev/owner: x}}, "+
+		"roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: broletto-workspace-edit}, subjects: [{kind: ServiceAccount, name: "+acting.Service.Name()+", namespace: SITE}]}")
+	account, member := w.asking("account", w.token(cluster.Admin(), acting.Service.Name())), w.asking("member", w.member())
 	var questions []question
 	for _, s := range w.scopes()[:4] {
 		for _, x := range w.everything() {
@@ -169,9 +166,27 @@ func TestServiceAccount(t *testing.T) {
 	}
 }
 
-// tokenAs asks for the token of the account by which instances write.
-func (w *town) tokenAs(who string) error {
-	w.Helper()
-	request := asksFor(w.site.TargetNamespace(), service.AccountName)
-	return request(w.Context(), cluster.Client(w, w.identities()[who]))
+// TestActingAccounts tries to become one of the accounts as which the operator acts in a workspace: by a token, in a pod, by another's pod.
+func TestActingAccounts(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, "become")
+	for _, a := range []acting.Account{acting.Service, acting.Backup} {
+		name := a.Name()
+		account := w.make(cluster.Operator(t), "{apiVersion: v1, kind: ServiceAccount, metadata: {name: "+name+", namespace: SITE, labels: {broletto.dev/owner: x}}}")
+		token := asksFor(w.site.TargetNamespace(), name, authenticationv1.TokenRequestSpec{ExpirationSeconds: new(int64(600))})
+		attacks := map[string]attack{"token": {"it acts as the account", token, "is Broletto's"}}
+		for _, who := range []*rest.Config{w.administrator(), cluster.ClusterAdmin(), cluster.Account(w, w.own.Name, "flux")} {
+			w.suffers("who may ask for tokens", who, attacks, account)
+		}
+		w.try(w.administrator(), map[string]rule{
+			name:                podRule("its token is in the pod", "serviceAccountName: "+name, "would act as "+name),
+			name + ", old form": podRule("by the field that was once", "serviceAccount: "+name, "would act as "+name),
+		})
+		w.noPods(w.make(w.administrator(), "{apiVersion: batch/v1, kind: Job, metadata: {name: late-"+name+", namespace: SITE}, "+
+			"spec: {template: {metadata: {labels: {job: late}}, spec: {restartPolicy: Never, serviceAccountName: "+name+", POD}}}}"))
+		attacks["token"] = attack{"it acts as the account", token, ""}
+		for who, cfg := range w.identities() {
+			w.suffers(who, cfg, attacks, account)
+		}
+	}
 }

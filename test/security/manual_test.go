@@ -200,11 +200,13 @@ func offerAlbo(s *stage.Stage) {
 // albo is an instance that says what its offering does not know.
 const albo = `{apiVersion: broletto.dev/v1alpha1, kind: ServiceInstance, metadata: {name: albo, namespace: lugano}, spec: {offering: albo-pretorio, workspace: sportello, parameters: {altro: 1}}}`
 
-// employ lets Paolo write Lugano's stacks, and not approve, and makes an account that has the name of a stack's.
+// employ lets Paolo write Lugano's stacks, and not approve, and makes accounts that have the names of a stack's and of Broletto's own.
 func employ(s *stage.Stage) {
 	s.Helper()
 	cluster.Apply(s, s.Admin, []byte(`
 {apiVersion: v1, kind: ServiceAccount, metadata: {name: stack-rete, namespace: lugano--sportello}}
+---
+{apiVersion: v1, kind: ServiceAccount, metadata: {name: broletto-backup, namespace: lugano--sportello}}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
