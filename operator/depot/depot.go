@@ -131,7 +131,7 @@ func (d *Depot) key(ctx context.Context, r *v1alpha1.BackupRepository, t *v1alph
 	}
 	fresh := archive.NewKey()
 	secret = &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: where.Namespace, Name: where.Name}, Data: map[string][]byte{keyOf: fresh.Bytes()}}
-	err = d.Client.Create(ctx, secret)
+	err = d.Client.Create(ctx, secret, client.DisableReadYourWritesConsistency)
 	if apierrors.IsAlreadyExists(err) {
 		return secret, d.Live.Get(ctx, where, secret)
 	}
@@ -157,7 +157,7 @@ func (d *Depot) escrow(ctx context.Context, r *v1alpha1.BackupRepository, t *v1a
 		return Unanswered(r, err)
 	}
 	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, annotationEscrowed, id)
-	if err := d.Client.Update(ctx, secret); err != nil {
+	if err := d.Client.Update(ctx, secret, client.DisableReadYourWritesConsistency); err != nil {
 		return fmt.Errorf("noting that the key of tenant %s is in escrow: %w", t.Name, err)
 	}
 	return nil

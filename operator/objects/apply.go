@@ -15,7 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -195,7 +195,7 @@ func (a *applying) judge(claimed Resource, o *unstructured.Unstructured) (r Reso
 		return r, false, refusal(fmt.Sprintf("it calls itself %.63q of %.63q", o.GetKind(), o.GetAPIVersion()))
 	case !slices.Contains(s.versions, version):
 		return r, false, refusal(fmt.Sprintf("this cluster serves %s in %s, not in %.63q: ask the platform to serve that version", s, strings.Join(s.versions, ", "), version))
-	case !isMap || o.GetName() == "" || len(o.GetName()) > 253 || len(path.IsValidPathSegmentName(o.GetName())) > 0:
+	case !isMap || o.GetName() == "" || len(o.GetName()) > 253 || len(content.IsPathSegmentName(o.GetName())) > 0:
 		return r, false, refusal("it has no name that an object can have")
 	case metadata["namespace"] != nil && metadata["namespace"] != a.From:
 		return r, false, refusal(fmt.Sprintf("it is of namespace %.63q, not of %s", fmt.Sprint(metadata["namespace"]), a.From))

@@ -143,7 +143,7 @@ func (c *Client) read(ctx context.Context, namespace string, l *listing, adminis
 func goesOn(err error) string {
 	var status apierrors.APIStatus
 	if errors.As(err, &status) {
-		return status.Status().ListMeta.Continue
+		return status.Status().Continue
 	}
 	return ""
 }

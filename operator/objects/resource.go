@@ -188,7 +188,7 @@ func excludedGroup(group string) bool {
 	return group == v1alpha1.GroupVersion.Group || group == "metrics.k8s.io" || strings.HasSuffix(group, ".metrics.k8s.io")
 }
 
-// of tells whether objects of a resource belong to a backup.
+// belongs tells whether objects of a resource belong to a backup.
 func (s *served) belongs() bool {
 	return s.create && s.list && !excludedGroup(s.Group) && !slices.Contains(excluded, s.String())
 }

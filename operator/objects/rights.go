@@ -9,7 +9,7 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
@@ -111,7 +111,7 @@ func (a *applying) rules(ctx context.Context, ref rbacv1.RoleRef) ([]rbacv1.Poli
 		}
 		return rules, nil
 	}
-	if ref.Name == "" || len(path.IsValidPathSegmentName(ref.Name)) > 0 {
+	if ref.Name == "" || len(content.IsPathSegmentName(ref.Name)) > 0 {
 		return nil, refusal("it binds no role that there can be")
 	}
 	live, err := a.at(Resource{Group: rbacv1.GroupName, Version: "v1", Resource: "roles"}).Get(a.as(ctx), ref.Name, getNow)

@@ -139,8 +139,8 @@ func pages(all []entry) iter.Seq2[objects.Page, error] {
 // broken are pages of which the last cannot be read.
 func broken(all []entry) iter.Seq2[objects.Page, error] {
 	return func(yield func(objects.Page, error) bool) {
-		for p := range pages(all) {
-			if !yield(p, nil) {
+		for p, err := range pages(all) {
+			if !yield(p, err) {
 				return
 			}
 		}

@@ -2,7 +2,6 @@ package restore
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -220,7 +219,7 @@ func (r *Reconciler) pages(ctx context.Context, s *scope, lost *[]archive.Lost, 
 		stopped := errors.New("nobody wants more")
 		gone, err := s.repository.Objects(ctx, &m, func(resource archive.Resource, _ string, line []byte) error {
 			o := &unstructured.Unstructured{}
-			if err := json.Unmarshal(line, &o.Object); err != nil {
+			if err := o.UnmarshalJSON(line); err != nil {
 				o.Object = map[string]any{} // it is refused by the name that it lacks
 			}
 			s.Status.BytesRead += int64(len(line))
