@@ -24,8 +24,11 @@ func TestPolicy(t *testing.T) {
 	_ = fmt.Sprint
 	s.Until("the drill has passed", func() error {
 		s.Read(p)
-		if len(p.Status.Workspaces) != 1 || p.Status.Workspaces[0].Drill == nil || !*p.Status.Workspaces[0].Drill.Passed {
+		if len(p.Status.Workspaces) != 1 || p.Status.Workspaces[0].Drill == nil {
 			return fmt.Errorf("the policy says %+v", p.Status.Workspaces)
+		}
+		if d := p.Status.Workspaces[0].Drill; !*d.Passed {
+			t.Fatalf("it failed: %+v", d)
 		}
 		return nil
 	})
