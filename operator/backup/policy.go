@@ -109,7 +109,7 @@ func (o *plan) rehearse(p *v1alpha1.BackupPolicy, s standing, row *v1alpha1.Poli
 			row.Drill = result
 			o.clear = append(o.clear, one.Name)
 		} else {
-			o.next = earliest(o.next, one.CreationTimestamp.Add(drillPatience))
+			o.next = earliest(o.next, began(one).Add(drillPatience))
 			return // under way
 		}
 	}
@@ -137,7 +137,7 @@ const drillPatience = 6 * time.Hour
 func drilled(r *v1alpha1.Restore, now time.Time) *v1alpha1.DrillResult {
 	passed := condition.True(r, v1alpha1.ConditionReady)
 	stalled := condition.True(r, v1alpha1.ConditionStalled)
-	if !passed && !stalled && now.Before(r.CreationTimestamp.Add(drillPatience)) {
+	if !passed && !stalled && now.Before(began(r).Add(drillPatience)) {
 		return nil
 	}
 	out := &v1alpha1.DrillResult{Restore: r.Name, Backup: r.Spec.Backup, At: metav1.Time{Time: now}, Passed: &passed, BytesRead: r.Status.BytesRead}
@@ -209,8 +209,20 @@ func earliest(first time.Time, others ...time.Time) time.Time {
 // backupName is the name of the backup of a workspace for a local day: to make it twice is harmless.
 func backupName(policy, workspace, day string) string { return policy + "-" + workspace + "-" + day }
 
+// drillTime ends a drill's name: when it began, by our own clock.
+const drillTime = "20060102-150405"
+
 func drillName(policy, workspace string, now time.Time) string {
-	return "drill-" + policy + "-" + workspace + "-" + now.UTC().Format("20060102-1504")
+	return "drill-" + policy + "-" + workspace + "-" + now.UTC().Format(drillTime)
+}
+
+// began is when a drill did.
+func began(one *v1alpha1.Restore) time.Time {
+	at, err := time.Parse(drillTime, one.Name[max(0, len(one.Name)-len(drillTime)):])
+	if err != nil {
+		return one.CreationTimestamp.Time
+	}
+	return at
 }
 
 // drillWorkspace is the name of a drill's throw-away workspace.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"testing"
-	"time"
 
 	"filippo.io/age"
 	corev1 "k8s.io/api/core/v1"
@@ -230,18 +229,4 @@ func (s *scene) has(policy string, want int) {
 		}
 		return nil
 	})
-}
-
-// night is an instant of the local clock in the tenants' zone.
-func night(t *testing.T, text string) time.Time {
-	t.Helper()
-	zone, err := time.LoadLocation("Europe/Zurich")
-	if err != nil {
-		t.Fatal(err)
-	}
-	at, err := time.ParseInLocation("2006-01-02 15:04", text, zone)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return at
 }
