@@ -20,7 +20,7 @@ func (d *demo) backups(ctx context.Context) error {
 		return nil
 	}
 	fmt.Fprintln(d.Out, "\nBackups: made, read back, restored and rehearsed")
-	notice := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: sampleTenant + "--" + sampleWorkspace, Name: "avvisi"}, Data: map[string]string{"lunedì": "sportello chiuso"}}
+	notice := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: sampleTenant + "--" + sampleWorkspace, Name: "avvisi"}, Data: map[string]string{"lunedi": "sportello chiuso"}}
 	if err := client.IgnoreAlreadyExists(d.client.Create(ctx, notice)); err != nil {
 		return fmt.Errorf("making ConfigMap avvisi: %w", err)
 	}
@@ -46,7 +46,7 @@ func (d *demo) backups(ctx context.Context) error {
 	if err := d.client.Get(ctx, client.ObjectKeyFromObject(notice), notice); err != nil {
 		return fmt.Errorf("ConfigMap avvisi did not come back: %w", err)
 	}
-	d.tell(back.Namespace+"/"+back.Name, fmt.Sprintf("somebody deletes ConfigMap avvisi; %d object restored, %d are as they were: lunedì: %s", back.Status.Creates, back.Status.Same, notice.Data["lunedì"]))
+	d.tell(back.Namespace+"/"+back.Name, fmt.Sprintf("somebody deletes ConfigMap avvisi; %d object restored, %d are as they were: lunedi: %s", back.Status.Creates, back.Status.Same, notice.Data["lunedi"]))
 	beside := &v1alpha1.Restore{ObjectMeta: metav1.ObjectMeta{Namespace: sampleTenant, Name: "confronto"}}
 	if err := d.await(ctx, beside, func() bool { return condition.True(beside, v1alpha1.ConditionReady) }); err != nil {
 		return err
