@@ -81,7 +81,7 @@ func TestEveryRightIsNeeded(t *testing.T) {
 	}
 	for resource, verbs := range elsewhere {
 		for _, verb := range verbs {
-			if !slices.ContainsFunc(d.all, func(r right) bool { return r.resource+"."+r.group == resource && r.verb == verb }) {
+			if !slices.ContainsFunc(d.all, func(r right) bool { return r.of() == resource && r.verb == verb }) {
 				t.Errorf("the operator has no right to %s %s: strike it", verb, resource)
 			}
 		}
@@ -89,9 +89,9 @@ func TestEveryRightIsNeeded(t *testing.T) {
 	d.end()
 }
 
-// elsewhere are the rights that no round takes away: they are for stacks and the catalogue, whose objects come to something only where
-// runs come to their end, and no node is here. Who misses them are the tests of operator/stack, operator/service, operator/broker and
-// operator/vault, and test/stacks: they all run with the operator's own account.
+// elsewhere are the rights that no round takes away: they are for stacks, the catalogue and backups, whose objects come to something only where
+// runs come to their end or a store is, and neither is here. Who misses them are the tests of operator/stack, operator/service, operator/broker
+// and operator/vault, test/stacks and test/backups: they all run with the operator's own account.
 var elsewhere = map[string][]string{
 	"secrets.":                             {"update", "delete", "list"}, // outputs, and what the vault keeps
 	"serviceaccounts.":                     {"impersonate"},              // what an offering's manifests become is written as a workspace's account
@@ -108,9 +108,26 @@ var elsewhere = map[string][]string{
 	"serviceinstances.broletto.dev":        {"update"},
 	"serviceofferings/status.broletto.dev": {"update"},
 	"serviceinstances/status.broletto.dev": {"update"},
+
+	"backuprepositories/status.broletto.dev":                 {"update"},
+	"backuppolicies/status.broletto.dev":                     {"update"},
+	"backups.broletto.dev":                                   {"create", "update", "delete"},
+	"backups/status.broletto.dev":                            {"update"},
+	"restores.broletto.dev":                                  {"create", "delete"},
+	"restores/status.broletto.dev":                           {"update"},
+	"workspaces.broletto.dev":                                {"create"}, // that a restore goes into
+	"clusterroles.rbac.authorization.k8s.io broletto-backup": {"bind"},
 }
 
-func (r right) elsewhere() bool { return slices.Contains(elsewhere[r.resource+"."+r.group], r.verb) }
+func (r right) elsewhere() bool { return slices.Contains(elsewhere[r.of()], r.verb) }
+
+// of is what a right is about, the name included where it is about one binding of rights.
+func (r right) of() string {
+	if r.verb == "bind" {
+		return r.resource + "." + r.group + " " + r.name
+	}
+	return r.resource + "." + r.group
+}
 
 // children are the resources that the operator makes in its namespaces.
 var children = []string{"limitranges", "resourcequotas", "persistentvolumeclaims", "serviceaccounts", "networkpolicies", "rolebindings"}
