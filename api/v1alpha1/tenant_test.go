@@ -1,11 +1,14 @@
 package v1alpha1_test
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 func tenantRows() map[string]row {
 	rows := map[string]row{
 		"the valid one": {reason: "it says everything that can be said"},
-		"the shortest one": {reason: "what is optional may be left out", edit: "/spec/kind Association\n/spec/sponsor\n/spec/population\n/spec/activeUsers\n/spec/viewers\n/spec/domains\n/spec/dataClasses\n/spec/limits\n/spec/nodePools\n/spec/registries\n/spec/priorityClasses\n/spec/runtimeClasses",
+		"the shortest one": {reason: "what is optional may be left out", edit: "/spec/kind Association\n/spec/sponsor\n/spec/population\n/spec/activeUsers\n/spec/viewers\n/spec/domains\n/spec/dataClasses\n/spec/limits\n/spec/nodePools\n/spec/registries\n/spec/priorityClasses\n/spec/runtimeClasses\n/spec/backupRecipients",
 			gets: `/spec/dataClasses ["Ordinary"]
 				/spec/limits {"workspaces": 20, "stacks": 20, "backups": 500, "objectsPerWorkspace": 200}
 				/spec/nodePools`},
@@ -80,6 +83,15 @@ func tenantRows() map[string]row {
 	labelsAt(rows, "/spec/priorityClasses/0", "spec.priorityClasses[0]", "a priority class is a DNS label of at most 63 characters that does not begin with system-, for example tenant-high")
 	labelsAt(rows, "/spec/runtimeClasses/0", "spec.runtimeClasses[0]", "a runtime class is a DNS label of at most 63 characters, for example gvisor")
 	labelsAt(rows, "/spec/nodePools/0", "spec.nodePools[0]", "a node pool is a DNS label of at most 63 characters, for example shared")
+	recipients := func(n int) []string {
+		return many(n, func(i int) string { return "age1" + strings.Repeat("q", 57) + string("qpzry9x8gf"[i]) })
+	}
+	rows["recipients of 8"] = row{reason: "the upper bound", edit: put("/spec/backupRecipients", recipients(8))}
+	rows["recipients of 9"] = row{reason: "every list is bounded", edit: put("/spec/backupRecipients", recipients(9)), want: "spec.backupRecipients: Too many: 9"}
+	rows["a recipient twice"] = row{reason: "a set", edit: put("/spec/backupRecipients", append(recipients(1), recipients(1)...)), want: "spec.backupRecipients[1]: Duplicate value"}
+	rows["a recipient of odd letters"] = row{reason: "bech32 knows no b", edit: put("/spec/backupRecipients/0", "age1"+strings.Repeat("b", 58)), want: "a recipient is a public key as age-keygen prints it"}
+	rows["a short recipient"] = row{reason: "no public key", edit: put("/spec/backupRecipients/0", "age1"+strings.Repeat("q", 57)), want: "spec.backupRecipients[0] in body should be at least 62 chars long"}
+	rows["a long recipient"] = row{reason: "no public key", edit: put("/spec/backupRecipients/0", "age1"+strings.Repeat("q", 59)), want: "spec.backupRecipients[0]: Too long"}
 	quotaRows(rows, "/spec/quota", "spec.quota")
 	for _, key := range []string{"requests.cpu", "requests.memory", "limits.cpu", "limits.memory", "requests.storage"} {
 		rows["quota without "+key] = row{reason: "what is not named is not granted", edit: edits("/spec/quota/" + key), want: "a tenant's quota names requests.cpu"}

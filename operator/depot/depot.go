@@ -110,6 +110,35 @@ func (d *Depot) Open(ctx context.Context, r *v1alpha1.BackupRepository, t *v1alp
 	return out, d.escrow(ctx, r, t, out, secret)
 }
 
+// Sweep deletes, of every tenant that has a key here, what was removed long enough ago and what nothing names any more: at most limit files each.
+func (d *Depot) Sweep(ctx context.Context, r *v1alpha1.BackupRepository, limit int) error {
+	var tenants v1alpha1.TenantList
+	if err := d.Client.List(ctx, &tenants, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
+		return fmt.Errorf("listing tenants: %w", err)
+	}
+	for i := range tenants.Items {
+		t := &tenants.Items[i]
+		if t.Spec.Consortium != r.Spec.Consortium {
+			continue
+		}
+		err := d.Live.Get(ctx, client.ObjectKey{Namespace: d.Namespace, Name: KeyName(r.Name, t.Name)}, &corev1.Secret{})
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("reading the key of tenant %s: %w", t.Name, err)
+		}
+		a, err := d.Open(ctx, r, t)
+		if err != nil {
+			return err
+		}
+		if _, err := a.Sweep(ctx, limit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // key is the Secret with the tenant's key. Two who make it at once get the same one.
 func (d *Depot) key(ctx context.Context, r *v1alpha1.BackupRepository, t *v1alpha1.Tenant, store archive.Store) (*corev1.Secret, error) {
 	secret := &corev1.Secret{}

@@ -25,13 +25,17 @@ import (
 
 // +kubebuilder:rbac:groups=broletto.dev,resources=backuprepositories,verbs=list;watch
 // +kubebuilder:rbac:groups=broletto.dev,resources=backuprepositories/status,verbs=update
-// +kubebuilder:rbac:groups=broletto.dev,resources=consortia,verbs=list;watch
+// +kubebuilder:rbac:groups=broletto.dev,resources=consortia;tenants,verbs=list;watch
 
 const (
 	// interval is how often the store is tried.
 	interval = 24 * time.Hour
 	// skew is how far apart its clock and ours may be.
 	skew = 5 * time.Minute
+	// sweeps is how many files of a tenant are deleted at most, each time.
+	sweeps = 10000
+	// longest is how long one pass may take.
+	longest = 30 * time.Minute
 	// soon is when to ask again.
 	soon = time.Minute
 )
@@ -43,7 +47,7 @@ type Reconciler struct {
 	Now    func() time.Time
 }
 
-// Reconcile tries the store when that was not done for a day, or something about it changed.
+// Reconcile tries the store when that was not done for a day, or something about it changed, and deletes from it what was removed.
 func (r *Reconciler) Reconcile(ctx context.Context, b *v1alpha1.BackupRepository) (ctrl.Result, error) {
 	if !b.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil // backups keep what they need of it in their own status
@@ -78,6 +82,9 @@ func (r *Reconciler) converge(ctx context.Context, b *v1alpha1.BackupRepository)
 	case proof.Offset > skew || proof.Offset < -skew:
 		return 0, &outcome.Wait{Reason: v1alpha1.ReasonClockWrong, After: soon, Message: fmt.Sprintf(
 			"the clocks of the store and of the operator are more than %s apart: set the one that is wrong", skew)}
+	}
+	if err := r.Depot.Sweep(ctx, b, sweeps); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "sweeping a backup repository") // it costs room, and no backup
 	}
 	b.Status.ProvenAt = &metav1.Time{Time: r.Now().Add(proof.Offset).Truncate(time.Second)}
 	return interval, nil
@@ -114,6 +121,6 @@ func tellLock(b *v1alpha1.BackupRepository, locks bool, err error) {
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.BackupRepository{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		WithOptions(controller.Options{MaxConcurrentReconciles: 2}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 2, ReconciliationTimeout: longest}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }
