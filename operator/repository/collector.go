@@ -11,9 +11,9 @@ import (
 
 var (
 	wormProven = prometheus.NewDesc("broletto_backup_repository_worm_proven",
-		"Whether the store of a repository was seen to keep object locks (1) or not (0).", []string{"repository"}, nil)
+		"Whether the store of a repository was seen to keep the object lock that is asked for (1) or not (0).", []string{"repository"}, nil)
 	provenAt = prometheus.NewDesc("broletto_backup_repository_proven_timestamp_seconds",
-		"When the store of a repository was last tried, in seconds since 1970.", []string{"repository"}, nil)
+		"When the store of a repository was last tried with success, in seconds since 1970; 0: never.", []string{"repository"}, nil)
 )
 
 // Collector exports repositories.
@@ -23,10 +23,14 @@ func Collector(cache client.Reader) prometheus.Collector {
 		Series: []*prometheus.Desc{wormProven, provenAt},
 		List:   metrics.Items(cache, func(l *v1alpha1.BackupRepositoryList) []v1alpha1.BackupRepository { return l.Items }),
 		Each: func(r *v1alpha1.BackupRepository, emit metrics.Emit) {
-			emit(wormProven, metrics.Bool(meta.IsStatusConditionTrue(r.Status.Conditions, v1alpha1.ConditionWormProven)), r.Name)
-			if r.Status.ProvenAt != nil {
-				emit(provenAt, float64(r.Status.ProvenAt.Unix()), r.Name)
+			if r.Spec.ObjectLock != nil {
+				emit(wormProven, metrics.Bool(meta.IsStatusConditionTrue(r.Status.Conditions, v1alpha1.ConditionWormProven)), r.Name)
 			}
+			at := int64(0)
+			if r.Status.ProvenAt != nil {
+				at = r.Status.ProvenAt.Unix()
+			}
+			emit(provenAt, float64(at), r.Name)
 		},
 	}
 }
