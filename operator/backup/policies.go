@@ -80,6 +80,12 @@ func (r *Policies) observe(ctx context.Context, p *v1alpha1.BackupPolicy, now ti
 	if err := r.Client.List(ctx, &backups, client.InNamespace(p.Namespace)); err != nil {
 		return s, fmt.Errorf("listing the backups of %s: %w", p.Namespace, err)
 	}
+	s.taken = map[string]bool{}
+	for _, b := range backups.Items {
+		if b.Labels[v1alpha1.LabelPolicy] != p.Name {
+			s.taken[b.Name] = true
+		}
+	}
 	s.backups = slices.DeleteFunc(backups.Items, func(b v1alpha1.Backup) bool { return b.Spec.Repository != p.Spec.Repository })
 	var restores v1alpha1.RestoreList
 	if err := r.Client.List(ctx, &restores, client.InNamespace(p.Namespace), client.MatchingLabels{v1alpha1.LabelPolicy: p.Name}); err != nil {

@@ -22,6 +22,8 @@ type standing struct {
 	// backups are all of the home namespace in the policy's repository, whoever made them; restores are its drills.
 	backups  []v1alpha1.Backup
 	restores []v1alpha1.Restore
+	// taken are names of backups of the home namespace that the policy did not make, in whatever repository.
+	taken map[string]bool
 }
 
 // plan is what a policy does next.
@@ -65,6 +67,9 @@ func decide(p *v1alpha1.BackupPolicy, s standing) plan {
 func (o *plan) run(p *v1alpha1.BackupPolicy, s standing, row *v1alpha1.PolicyWorkspace, all []v1alpha1.Backup) {
 	last := s.calendar.last(s.now)
 	due, name := last.Add(late(p.Namespace, string(row.Name))), backupName(p.Name, string(row.Name), s.calendar.day(last))
+	for s.taken[name] { // somebody's own: the night is not skipped for it
+		name += "-x"
+	}
 	var own []v1alpha1.Backup
 	for _, b := range all {
 		if b.Labels[v1alpha1.LabelPolicy] == p.Name {

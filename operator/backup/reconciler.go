@@ -2,6 +2,7 @@ package backup
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -67,7 +68,13 @@ func (r *Backups) Reconcile(ctx context.Context, b *v1alpha1.Backup) (ctrl.Resul
 	err := r.converge(ctx, b)
 	tell(b)
 	r.log(ctx, err)
-	return outcome.Settle(ctx, r.Client, before, b, "everything was read back from the store and is as it was written", 0, err)
+	next := time.Duration(0)
+	if b.Status.VerifiedAt != nil { // what is damaged goes in its time, too
+		var failed error
+		next, failed = r.expire(ctx, b)
+		err = cmp.Or(failed, err)
+	}
+	return outcome.Settle(ctx, r.Client, before, b, "everything was read back from the store and is as it was written", next, err)
 }
 
 // log has the cause of a store's failure in the operator's log: the status, which tenants read, does not have it.
@@ -88,6 +95,25 @@ func (r *Backups) converge(ctx context.Context, b *v1alpha1.Backup) error {
 		}
 	}
 	return lost(b)
+}
+
+// expire deletes a backup whose keepDays are over, and says when to look again; 0: never. Where a policy made it, that looks after it.
+func (r *Backups) expire(ctx context.Context, b *v1alpha1.Backup) (time.Duration, error) {
+	if b.Spec.KeepDays == nil || b.Labels[v1alpha1.LabelPolicy] != "" {
+		return 0, nil
+	}
+	var all v1alpha1.BackupList
+	if err := r.Client.List(ctx, &all, client.InNamespace(b.Namespace)); err != nil {
+		return 0, fmt.Errorf("listing the backups of %s: %w", b.Namespace, err)
+	}
+	over, next := outlived(b, all.Items, r.Now())
+	if !over {
+		return next, nil
+	}
+	if err := r.Client.Delete(ctx, b.DeepCopy(), client.Preconditions{UID: &b.UID}); client.IgnoreNotFound(err) != nil {
+		return 0, fmt.Errorf("removing backup %s, which is kept no longer: %w", b.Name, err)
+	}
+	return 0, nil
 }
 
 // lost is the verdict on a backup that was read back.
@@ -116,7 +142,7 @@ func (r *Backups) find(ctx context.Context, s *scope) error {
 	} else {
 		m, err = s.repository.Find(ctx, string(s.Spec.Workspace), string(s.UID), s.CreationTimestamp.Add(-time.Hour))
 	}
-	if errors.Is(err, archive.ErrNotFound) {
+	if errors.Is(err, archive.ErrNotFound) || errors.Is(err, archive.ErrDamaged) { // what is damaged holds no Backup back from being deleted
 		return nil
 	}
 	if err != nil {

@@ -43,6 +43,28 @@ func expired(all []copyOf, keep v1alpha1.Retention, zone *time.Location, now tim
 	return names
 }
 
+// outlived tells whether the keepDays of a backup that no policy made are over, and else when to look again. The last verified one of its
+// workspace in its repository stays, until there is a newer one.
+func outlived(b *v1alpha1.Backup, all []v1alpha1.Backup, now time.Time) (over bool, next time.Duration) {
+	if b.Spec.KeepDays == nil || b.Status.StartedAt == nil {
+		return false, 0
+	}
+	if left := b.Status.StartedAt.AddDate(0, 0, int(*b.Spec.KeepDays)).Sub(now); left >= 0 {
+		return false, left + time.Second
+	}
+	all = slices.DeleteFunc(slices.Clone(all), func(o v1alpha1.Backup) bool {
+		return o.Spec.Workspace != b.Spec.Workspace || o.Spec.Repository != b.Spec.Repository
+	})
+	const nobody = "/" // no policy is called so
+	if slices.Contains(expired(copies(nobody, all), v1alpha1.Retention{}, time.UTC, now), b.Name) {
+		return true, 0
+	}
+	return false, lastStays
+}
+
+// lastStays is when to look again at a last verified backup whose time is over.
+const lastStays = 24 * time.Hour
+
 // keptBy are the backups that the rules keep: the newest verified one of each period, of as many periods as the rule says.
 func keptBy(newestFirst []copyOf, keep v1alpha1.Retention, zone *time.Location) map[string]bool {
 	kept := map[string]bool{}
