@@ -262,7 +262,7 @@ func (e edit) in(dir string) error {
 func (b builder) watch(cmd *exec.Cmd, m module, p program) error {
 	name, begun := m.label(p), time.Now()
 	b.progress.say("building %s (about %s, once)", name, minutes(p.takes))
-	exited, err := spawn(cmd)
+	exited, err := Spawn(cmd)
 	if err != nil {
 		return err
 	}

@@ -137,7 +137,7 @@ func helpSpawn([]string) error {
 			ready.Done()
 			ready.Wait()
 			cmd := exec.Command("sleep", "3600")
-			if _, err := spawn(cmd); err != nil {
+			if _, err := Spawn(cmd); err != nil {
 				fmt.Println(err)
 				return
 			}

@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// spawn starts cmd in a process group of its own, so that a Ctrl-C in the terminal reaches us alone and we stop things
-// in order. The channel gets the result of Wait.
-func spawn(cmd *exec.Cmd) (<-chan error, error) {
+// Spawn starts cmd in a process group of its own, so that a Ctrl-C in the terminal reaches us alone and we stop things
+// in order; where the system can, it dies with us. The channel gets the result of Wait.
+func Spawn(cmd *exec.Cmd) (<-chan error, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	dieWithParent(cmd.SysProcAttr)
 	started, exited := make(chan error), make(chan error, 1)
@@ -64,7 +64,7 @@ func startProcess(dir string, held *os.File, binary string, args []string) (*pro
 	p.cmd.Dir = dir
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.ExtraFiles = []*os.File{held}
-	exited, err := spawn(p.cmd)
+	exited, err := Spawn(p.cmd)
 	if err != nil {
 		return nil, &Error{Object: binary, Cause: err, WayOut: "remove it to have it built again"}
 	}

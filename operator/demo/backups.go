@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -69,10 +70,39 @@ func (d *demo) drills(ctx context.Context) error {
 	if err := d.await(ctx, p, drilled); err != nil {
 		return err
 	}
+	if err := d.cleared(ctx); err != nil {
+		return err
+	}
 	for _, w := range p.Status.Workspaces {
 		d.tell(p.Namespace+"/"+p.Name, fmt.Sprintf("%s: drilled: restored into a throw-away workspace, compared and removed; %d s, %d bytes read", w.Name, w.Drill.Seconds, w.Drill.BytesRead))
 	}
 	return nil
+}
+
+// cleared waits until nothing is left of the throw-away workspaces.
+func (d *demo) cleared(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, stacksPatience)
+	defer cancel()
+	for {
+		var all corev1.NamespaceList
+		if err := d.client.List(ctx, &all, client.MatchingLabels{v1alpha1.LabelTenant: sampleTenant}); err != nil {
+			return fmt.Errorf("reading what is left of drills: %w", err)
+		}
+		left := ""
+		for _, n := range all.Items {
+			if strings.HasPrefix(n.Name, sampleTenant+"--drill-") {
+				left = n.Name
+			}
+		}
+		if left == "" {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("namespace %s of a drill is still there; the operator's log is %s", left, d.path("operator.log"))
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
 }
 
 func (d *demo) tell(what, text string) { fmt.Fprintf(d.Out, "  %-34s %s\n", what, text) }

@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/hack/kube"
 	"github.com/broletto/broletto/operator/manager"
 )
 
@@ -38,6 +39,7 @@ const (
 type store struct {
 	address, secret string
 	command         *exec.Cmd
+	ended           <-chan error
 }
 
 // startStore starts the store that the samples' backups go to, as it was the last time.
@@ -70,8 +72,7 @@ func (d *demo) startStore(ctx context.Context) (s *store, err error) {
 	s.command = exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(dir, "versitygw"), "--port", s.address, "--quiet", "posix", "--versioning-dir", versions, root)
 	s.command.Env = []string{"ROOT_ACCESS_KEY_ID=" + storeUser, "ROOT_SECRET_ACCESS_KEY=" + s.secret, "HOME=" + d.Dir}
 	s.command.Stdout, s.command.Stderr = log, log
-	s.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us: we stop it in order
-	if err := s.command.Start(); err != nil {
+	if s.ended, err = kube.Spawn(s.command); err != nil {
 		return nil, fmt.Errorf("starting the store of backups: %w", err)
 	}
 	if err := s.serves(ctx); err != nil {
@@ -129,7 +130,7 @@ func (s *store) stop() error {
 		return nil
 	}
 	_ = s.command.Process.Signal(syscall.SIGTERM) // it may have ended already
-	_ = s.command.Wait()                          // by our signal
+	<-s.ended
 	return nil
 }
 
