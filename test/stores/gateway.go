@@ -6,17 +6,26 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
 	"github.com/broletto/broletto/hack/kube"
+	"github.com/broletto/broletto/operator/s3"
 	"github.com/broletto/broletto/test/cluster"
 )
 
-// Gateway is an S3 store with one bucket.
+// Gateway is an S3 store with one bucket, which keeps no versions.
 type Gateway struct {
 	Addr   string
 	Bucket string
 	// Folder has its credentials, as the operator reads them.
 	Folder string
 }
+
+const (
+	accessKey = "broletto"
+	secretKey = "segreto-del-deposito"
+)
 
 // NewGateway starts a gateway that ends with the test.
 func NewGateway(t *testing.T) *Gateway {
@@ -26,18 +35,41 @@ func NewGateway(t *testing.T) *Gateway {
 		t.Fatal(err)
 	}
 	g := &Gateway{Addr: cluster.FreeAddress(t), Bucket: "stati"}
-	root := t.TempDir()
+	root, versions := t.TempDir(), t.TempDir()
 	if err := os.Mkdir(filepath.Join(root, g.Bucket), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	g.Folder = Folder(t, map[string]string{"access-key-id": "broletto", "secret-access-key": "segreto-del-deposito"})
+	g.Folder = Folder(t, map[string]string{"access-key-id": accessKey, "secret-access-key": secretKey})
 	run(t, process{
 		path:   filepath.Join(dir, "versitygw"),
-		args:   []string{"--port", g.Addr, "--quiet", "posix", root},
-		env:    []string{"ROOT_ACCESS_KEY_ID=broletto", "ROOT_SECRET_ACCESS_KEY=segreto-del-deposito", "HOME=" + root},
+		args:   []string{"--port", g.Addr, "--quiet", "posix", "--versioning-dir", versions, root},
+		env:    []string{"ROOT_ACCESS_KEY_ID=" + accessKey, "ROOT_SECRET_ACCESS_KEY=" + secretKey, "HOME=" + root},
 		serves: func() error { return listens(g.Addr) },
 	})
 	return g
+}
+
+// Account is that of its root.
+func (*Gateway) Account() (s3.Credentials, error) {
+	return s3.Credentials{ID: accessKey, Secret: secretKey}, nil
+}
+
+// Client speaks to the gateway as its root.
+func (g *Gateway) Client(t *testing.T) *minio.Client {
+	t.Helper()
+	client, err := minio.New(g.Addr, &minio.Options{Creds: credentials.NewStaticV4(accessKey, secretKey, ""), Region: "us-east-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
+
+// NewLockedBucket makes another bucket, which keeps versions and locks.
+func (g *Gateway) NewLockedBucket(t *testing.T, name string) {
+	t.Helper()
+	if err := g.Client(t).MakeBucket(t.Context(), name, minio.MakeBucketOptions{ObjectLocking: true}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Store is the address of the state store in the gateway, under a prefix, reached by some address.

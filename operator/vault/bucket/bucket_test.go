@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -88,12 +87,12 @@ func lax(t *testing.T, ignored string) *url.URL {
 // busy has the store answer every other write with a conflict that it has not looked into.
 func busy(t *testing.T, g *stores.Gateway) {
 	var n atomic.Int32
-	addr := before(t, g, func(next http.Handler, w http.ResponseWriter, r *http.Request) {
+	addr := g.Before(t, func(w http.ResponseWriter, r *http.Request, gateway http.Handler) {
 		if r.Method == http.MethodPut && n.Add(1)%2 == 1 {
 			w.WriteHeader(http.StatusConflict)
 			return
 		}
-		next.ServeHTTP(w, r)
+		gateway.ServeHTTP(w, r)
 	})
 	s := opened(t, g.Store(addr, "busy"), g.Folder)
 	version := ""
@@ -172,19 +171,4 @@ func opened(t *testing.T, u *url.URL, folder string) *vault.Remote {
 		t.Fatal(err)
 	}
 	return s
-}
-
-// before puts something between a store and its clients.
-func before(t *testing.T, g *stores.Gateway, what func(http.Handler, http.ResponseWriter, *http.Request)) (addr string) {
-	t.Helper()
-	next := &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(&url.URL{Scheme: "http", Host: g.Addr})
-			r.Out.Host = r.In.Host // it is signed
-		},
-		Transport: &http.Transport{DisableKeepAlives: true}, // the gateway hangs up after a refusal, and a PUT is not sent again by itself
-	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { what(next, w, r) }))
-	t.Cleanup(server.Close)
-	return strings.TrimPrefix(server.URL, "http://")
 }
