@@ -22,10 +22,10 @@ func TestCut(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := NewMemory()
 		r := Repository{Store: s, Tenant: "lugano"}
-		size := rapid.SampledFrom([]int{10, 100, 20_000}).Draw(t, "size")
+		size := rapid.SampledFrom([]int{10, 100, 300_000}).Draw(t, "size")
 		names := make([][]string, len(resources))
 		for i := range resources {
-			seed, n := rapid.StringN(0, 12, -1).Draw(t, "seed"), rapid.IntRange(0, 1500/(1+size/5000)).Draw(t, "objects")
+			seed, n := rapid.StringN(0, 12, -1).Draw(t, "seed"), rapid.IntRange(0, 700/(1+size/10_000)).Draw(t, "objects")
 			for j := range n {
 				names[i] = append(names[i], fmt.Sprint(seed, "-", j))
 			}
