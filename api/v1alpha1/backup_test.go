@@ -49,7 +49,7 @@ func backupRepositoryRows() map[string]row {
 		"prefix with a slash after":  {reason: "it is put there anyway", edit: "/spec/s3/prefix broletto/", want: prefix},
 		"prefix with two slashes":    {reason: "a folder without a name", edit: "/spec/s3/prefix broletto//comuni", want: prefix},
 		"prefix that climbs":         {reason: "it stays inside", edit: "/spec/s3/prefix a/../b", want: prefix},
-		"mode Governance":            {reason: "a mode", edit: "/spec/objectLock/mode Governance"},
+		"mode Governance":            {reason: "who holds a right of its own could delete", edit: "/spec/objectLock/mode Governance", want: `spec.objectLock.mode: Unsupported value: "Governance"`},
 		"mode Compliance":            {reason: "a mode", edit: "/spec/objectLock/mode Compliance"},
 		"mode LegalHold":             {reason: "no mode", edit: "/spec/objectLock/mode LegalHold", want: `spec.objectLock.mode: Unsupported value: "LegalHold"`},
 		"lock without a mode":        {reason: "it is said", edit: "/spec/objectLock/mode", want: "spec.objectLock.mode: Required value"},

@@ -14,8 +14,6 @@ const (
 	ReasonDamaged = "Damaged"
 	// ReasonWorkspaceGone surfaces when the workspace went before it was backed up.
 	ReasonWorkspaceGone = "WorkspaceGone"
-	// ReasonHookFailed surfaces when a hook of the policy failed.
-	ReasonHookFailed = "HookFailed"
 	// ReasonLeftOut surfaces when something of the workspace is not in the backup.
 	ReasonLeftOut = "LeftOut"
 )
@@ -69,7 +67,7 @@ type BackupStatus struct {
 	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	StartedAt *metav1.Time `json:"startedAt,omitempty"`
 
-	// verifiedAt is when all was read back from the store, by its clock.
+	// verifiedAt is when the last of it was written, by the store's clock; it is there once all was read back.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	VerifiedAt *metav1.Time `json:"verifiedAt,omitempty"`

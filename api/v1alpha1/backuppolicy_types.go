@@ -22,8 +22,6 @@ const (
 	ReasonRepositoryNotReady = "RepositoryNotReady"
 	// ReasonWorkspaceNotFound surfaces when spec.workspaces names a workspace that is not there.
 	ReasonWorkspaceNotFound = "WorkspaceNotFound"
-	// ReasonWorkspaceShared surfaces when an older policy backs up one of the workspaces into the same repository already.
-	ReasonWorkspaceShared = "WorkspaceShared"
 	// ReasonRecoveryPointMissed surfaces when the last verified backup of a workspace is older than recoveryPointHours.
 	ReasonRecoveryPointMissed = "RecoveryPointMissed"
 	// ReasonRecoveryTimeMissed surfaces when the last drill of a workspace took longer than recoveryTimeMinutes.
@@ -98,7 +96,7 @@ type BackupPolicySpec struct {
 	// +optional
 	Drill *Drill `json:"drill,omitempty"`
 
-	// hooks are commands run in the tenant's own pods around a backup.
+	// hooks are commands for the tenant's own pods around a backup. This version runs none: status.leftOut of each backup says so.
 	// +optional
 	// +listType=map
 	// +listMapKey=name

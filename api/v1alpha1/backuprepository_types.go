@@ -33,16 +33,13 @@ const (
 // +kubebuilder:validation:XValidation:rule=`self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')`,message="a repository's name is a DNS label of at most 40 characters, for example primario"
 type RepositoryName string
 
-// LockMode is how strict an object lock is: Compliance lets nobody delete before its time, Governance whoever has a right of its own.
+// LockMode is how strict an object lock is: Compliance lets nobody delete before its time.
 //
-// +kubebuilder:validation:Enum=Compliance;Governance
+// +kubebuilder:validation:Enum=Compliance
 type LockMode string
 
 // Lock modes.
-const (
-	LockCompliance LockMode = "Compliance"
-	LockGovernance LockMode = "Governance"
-)
+const LockCompliance LockMode = "Compliance"
 
 // AgeRecipient is a public key of age (https://age-encryption.org/v1): "age1" and 58 more characters.
 //
@@ -125,7 +122,7 @@ type BackupBucket struct {
 
 // ObjectLock has the store refuse deletions.
 type ObjectLock struct {
-	// mode is Compliance or Governance.
+	// mode is Compliance: nobody deletes before the time.
 	// +required
 	Mode LockMode `json:"mode"`
 

@@ -174,7 +174,7 @@ type RestoreStatus struct {
 	// +kubebuilder:validation:items:MaxLength=512
 	Lost []string `json:"lost,omitempty"`
 
-	// bytesRead is how many bytes came from the store.
+	// bytesRead is how many bytes of objects were read, unpacked.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=9007199254740991

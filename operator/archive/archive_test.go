@@ -287,6 +287,9 @@ func TestAuditor(t *testing.T) {
 	if want := (archive.Signed{Sequence: 2, Previous: 1, PreviousHash: a.Hash}); err != nil || signed != want {
 		t.Errorf("signed %+v, want %+v: %v", signed, want, err)
 	}
+	if _, err := archive.CheckSignature(r.Key.Public(), strings.Replace(b.File(), "sportello", "identita", 1), file); err == nil {
+		t.Error("it is signed for another workspace")
+	}
 	for i := range file {
 		file[i] ^= 1 << (i % 8)
 		if _, err := archive.CheckSignature(r.Key.Public(), b.File(), file); err == nil {

@@ -62,6 +62,7 @@ func (r Repository) Manifests(ctx context.Context, workspace string) (Chain, err
 	links := make([]link, len(l.numbers))
 	faults := make([]error, len(l.numbers))
 	err = each(ctx, len(l.numbers), func(ctx context.Context, i int) error {
+		var err error // its own: many are read at once
 		links[i], err = r.link(ctx, workspace, l.numbers[i], l)
 		if links[i].manifest != nil {
 			links[i].manifest.Pages = nil // they are many

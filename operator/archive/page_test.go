@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -21,10 +22,10 @@ func TestCut(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := NewMemory()
 		r := Repository{Store: s, Tenant: "lugano"}
-		size := rapid.SampledFrom([]int{10, 100, 20_000}).Draw(t, "size")
+		size := rapid.SampledFrom([]int{10, 100, 300_000}).Draw(t, "size")
 		names := make([][]string, len(resources))
 		for i := range resources {
-			seed, n := rapid.StringN(0, 12, -1).Draw(t, "seed"), rapid.IntRange(0, 1500/(1+size/5000)).Draw(t, "objects")
+			seed, n := rapid.StringN(0, 12, -1).Draw(t, "seed"), rapid.IntRange(0, 700/(1+size/10_000)).Draw(t, "objects")
 			for j := range n {
 				names[i] = append(names[i], fmt.Sprint(seed, "-", j))
 			}
@@ -148,6 +149,25 @@ func TestBomb(t *testing.T) {
 	bomb := seal(aead, nil, make([]byte, 40<<20))
 	if _, err := open(aead, nil, bomb, pageLimit); !errors.Is(err, ErrDamaged) || len(bomb) > 1<<20 {
 		t.Errorf("%d bytes that unpack to 40 MiB: %v", len(bomb), err)
+	}
+}
+
+// TestMoved is a page that a holder of the key sealed for its place, of another workspace's or resource's objects.
+func TestMoved(t *testing.T) {
+	t.Parallel()
+	r := Repository{Store: NewMemory(), Tenant: "lugano", Key: NewKey()}
+	roles := Resource{Version: "v1", Resource: "roles", Kind: "Role"}
+	plain := []byte("{}\n")
+	for of, want := range map[string]int{"w": 0, "v": 1} {
+		hash := nameOf(r.Key.derive(forNames), of, roles, plain)
+		sealed := seal(r.Key.cipher(), []byte("lugano/"+objectsFolder+hash), plain)
+		if err := r.Store.Put(t.Context(), "lugano/"+objectsFolder+hash, sealed, time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		m := &Manifest{Record: Record{Tenant: "lugano", Workspace: "w"}, Pages: []Page{{Resource: roles, Page: hash, Bytes: 3, Size: int64(len(sealed)), Names: []string{"x"}}}}
+		if lost, err := r.Objects(t.Context(), m, func(Resource, string, []byte) error { return nil }); err != nil || len(lost) != want {
+			t.Errorf("a page of workspace %s: lost %v: %v", of, lost, err)
+		}
 	}
 }
 

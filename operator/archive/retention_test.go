@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,9 +17,10 @@ import (
 // calendar is a store whose clock a test moves.
 func calendar() (s *archive.Memory, later func(time.Duration)) {
 	s = archive.NewMemory()
-	now := time.Date(2026, 12, 1, 2, 30, 0, 0, time.UTC)
-	s.Now = func() time.Time { return now }
-	return s, func(d time.Duration) { now = now.Add(d) }
+	start := time.Date(2026, 12, 1, 2, 30, 0, 0, time.UTC)
+	var passed atomic.Int64
+	s.Now = func() time.Time { return start.Add(time.Duration(passed.Load())) }
+	return s, func(d time.Duration) { passed.Add(int64(d)) }
 }
 
 // TestRetention removes backups, and sweeps what is left of them when the grace is over, and nothing that another one needs.

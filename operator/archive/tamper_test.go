@@ -104,6 +104,11 @@ func TestSetBack(t *testing.T) {
 	if err := chain(t, r, "sportello").Holds(heads[2]); !errors.Is(err, archive.ErrMissing) {
 		t.Errorf("the newest is gone: %v", err)
 	}
+	m := must(r.Read(t.Context(), "sportello", 1))
+	m.Hash[0]++
+	if _, _, err := r.Verify(t.Context(), m); !errors.Is(err, archive.ErrDamaged) {
+		t.Errorf("verified another one of the same number: %v", err)
+	}
 	other := heads[0]
 	other.Hash[0]++
 	if err := c.Holds(other); !errors.Is(err, archive.ErrOutOfChain) {

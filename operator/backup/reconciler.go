@@ -180,6 +180,9 @@ func (r *Backups) read(ctx context.Context, s *scope) error {
 		return depot.Unanswered(s.from, err)
 	}
 	defer backup.Stop()
+	if err := r.distrust(ctx, s, backup); err != nil {
+		return err
+	}
 	about := archive.About{UID: string(s.UID), Name: s.Name}
 	if about.Spec, err = json.Marshal(s.workspace.Spec); err != nil {
 		return err
@@ -203,11 +206,61 @@ func (r *Backups) read(ctx context.Context, s *scope) error {
 		about.LeftOut = append(about.LeftOut, archive.LeftOut(l))
 	}
 	about.LeftOut = append(about.LeftOut, volumes(s.workspace)...)
+	unrun, err := r.hooks(ctx, s)
+	if err != nil {
+		return err
+	}
+	about.LeftOut = append(about.LeftOut, unrun...)
 	if s.manifest, err = backup.Commit(ctx, about); err != nil {
 		return depot.Unanswered(s.from, err)
 	}
 	s.Status.Written = int64(backup.Written())
 	return nil
+}
+
+// distrust has pages written anew that an earlier backup of the workspace is known to have lost.
+func (r *Backups) distrust(ctx context.Context, s *scope, backup *archive.Backup) error {
+	var all v1alpha1.BackupList
+	if err := r.Client.List(ctx, &all, client.InNamespace(s.Namespace), client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
+		return fmt.Errorf("listing the backups of %s: %w", s.Namespace, err)
+	}
+	for _, b := range all.Items {
+		if b.Spec.Workspace != s.Spec.Workspace || b.Spec.Repository != s.Spec.Repository || len(b.Status.Lost) == 0 {
+			continue
+		}
+		m, err := s.repository.Read(ctx, string(b.Spec.Workspace), b.Status.Sequence)
+		if errors.Is(err, archive.ErrNotFound) || errors.Is(err, archive.ErrDamaged) {
+			continue // it names no pages any more
+		}
+		if err != nil {
+			return depot.Unanswered(s.from, err)
+		}
+		_, lost, err := s.repository.Verify(ctx, m)
+		if err != nil {
+			return depot.Unanswered(s.from, err)
+		}
+		for _, l := range lost {
+			backup.Distrust(l.Page.Page)
+		}
+	}
+	return nil
+}
+
+// hooks are left out: nothing runs them yet.
+func (r *Backups) hooks(ctx context.Context, s *scope) (out []archive.LeftOut, err error) {
+	name := s.Labels[v1alpha1.LabelPolicy]
+	if name == "" {
+		return nil, nil
+	}
+	p := &v1alpha1.BackupPolicy{}
+	err = r.Client.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: name}, p)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("reading policy %s: %w", name, err)
+	}
+	for _, h := range p.Spec.Hooks {
+		out = append(out, archive.LeftOut{What: "hooks/" + h.Name, Why: "hooks are not run by this version: what its commands would have written is not in the backup"})
+	}
+	return out, nil
 }
 
 // volumes are left out: nothing reads them yet.

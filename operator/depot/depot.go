@@ -156,7 +156,7 @@ func (d *Depot) key(ctx context.Context, r *v1alpha1.BackupRepository, t *v1alph
 	}
 	if len(found) > 0 {
 		return nil, outcome.Stalled(v1alpha1.ReasonKeyLost,
-			"backup repository %s has backups of tenant %s, and their key is not here: the platform restores it with the escrow identity: broletto backups recover", r.Name, t.Name)
+			"backup repository %s has backups of tenant %s, and their key is not here: the platform brings it back with the escrow identity, as docs/backup.md says", r.Name, t.Name)
 	}
 	fresh := archive.NewKey()
 	secret = &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: where.Namespace, Name: where.Name}, Data: map[string][]byte{keyOf: fresh.Bytes()}}

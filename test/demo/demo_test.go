@@ -285,7 +285,7 @@ func wantReport(t *testing.T, text string) {
 	t.Helper()
 	for _, want := range []string{
 		"ticino: Collaborazione intercomunale TIC (CH, CHF)", "varese: Comuni in cloud (IT, EUR)",
-		"In 42 of 42 namespaces:", "What isolates lugano--sportello", "Try, as an administrator of lugano (anna in group lugano:ict):",
+		"In 43 of 43 namespaces:", "What isolates lugano--sportello", "Try, as an administrator of lugano (anna in group lugano:ict):",
 		"approved and applied", "planned and applied at once", "drifted: a plan finds 0 to add, 1 to change, 0 to destroy",
 		"repaired: sportello: 8.00-17.00", "The catalogue", "albo-pretorio 1.0.0 is provisioned in malnate--sito", "lozza/protocollo",
 	} {
@@ -295,7 +295,7 @@ func wantReport(t *testing.T, text string) {
 	}
 	columns := regexp.MustCompile(`\s{2,}`)
 	for line, want := range map[string][]string{
-		"lugano":    {"lugano", "lugano", "Municipality", "14 of 48", "52Gi of 192Gi", "620Gi of 4Ti"},
+		"lugano":    {"lugano", "lugano", "Municipality", "22 of 48", "84Gi of 192Gi", "1120Gi of 4Ti"},
 		"sportello": {"sportello", "lugano--sportello", "Production", "Critical", "8", "32Gi", "500Gi", "203.0.113.0/24, DNS, broletto-system, ingress-internet, lugano--identita"},
 		"piambello": {"piambello", "piambello", "MountainCommunity", "0 of 4", "0 of 16Gi", "0 of 100Gi", "nothing"},
 	} {

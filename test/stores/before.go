@@ -2,12 +2,14 @@ package stores
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -19,16 +21,33 @@ func (g *Gateway) Before(t *testing.T, answers func(w http.ResponseWriter, r *ht
 			r.SetURL(&url.URL{Scheme: "http", Host: g.Addr})
 			r.Out.Host = r.In.Host // it is signed
 		},
-		Transport: &http.Transport{DisableKeepAlives: true}, // the gateway hangs up after a refusal, and a PUT is not sent again by itself
+		Transport: again{&http.Transport{DisableKeepAlives: true}}, // the gateway hangs up after a refusal
 	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body) // sent on at once: the gateway may hang up before it has read it all
-		if err != nil {
-			panic(http.ErrAbortHandler)
-		}
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		answers(w, r, gateway)
-	}))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { answers(w, r, gateway) }))
 	t.Cleanup(server.Close)
 	return strings.TrimPrefix(server.URL, "http://")
+}
+
+// again sends a request again on which the gateway has hung up before it was sent, as it does when it refuses one by its head: what it said is
+// lost then.
+type again struct{ next http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (a again) RoundTrip(r *http.Request) (answer *http.Response, err error) {
+	var body []byte
+	if r.Body != nil {
+		if body, err = io.ReadAll(r.Body); err != nil {
+			return nil, err
+		}
+	}
+	for range 10 {
+		if r.Body != nil {
+			r.Body = io.NopCloser(bytes.NewReader(body))
+		}
+		answer, err = a.next.RoundTrip(r)
+		if !errors.Is(err, syscall.EPIPE) {
+			break
+		}
+	}
+	return answer, err
 }

@@ -22,7 +22,7 @@ type BackupStatusApplyConfiguration struct {
 	Manifest *string `json:"manifest,omitempty"`
 	// startedAt is when reading began, by the store's clock.
 	StartedAt *metav1.Time `json:"startedAt,omitempty"`
-	// verifiedAt is when all was read back from the store, by its clock.
+	// verifiedAt is when the last of it was written, by the store's clock; it is there once all was read back.
 	VerifiedAt *metav1.Time `json:"verifiedAt,omitempty"`
 	// objects is how many objects it holds.
 	Objects *int32 `json:"objects,omitempty"`

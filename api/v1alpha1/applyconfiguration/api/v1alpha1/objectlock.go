@@ -11,7 +11,7 @@ import (
 //
 // ObjectLock has the store refuse deletions.
 type ObjectLockApplyConfiguration struct {
-	// mode is Compliance or Governance.
+	// mode is Compliance: nobody deletes before the time.
 	Mode *apiv1alpha1.LockMode `json:"mode,omitempty"`
 	// days is for how long each object is locked after the last backup that needs it.
 	Days *int32 `json:"days,omitempty"`

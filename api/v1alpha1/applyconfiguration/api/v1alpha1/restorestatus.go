@@ -38,7 +38,7 @@ type RestoreStatusApplyConfiguration struct {
 	Refused []LeftOutApplyConfiguration `json:"refused,omitempty"`
 	// lost names what the backup no longer holds, at most 64.
 	Lost []string `json:"lost,omitempty"`
-	// bytesRead is how many bytes came from the store.
+	// bytesRead is how many bytes of objects were read, unpacked.
 	BytesRead *int64 `json:"bytesRead,omitempty"`
 }
 
