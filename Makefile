@@ -42,6 +42,7 @@ engines: ## Build what stacks are run with, tofu and pulumi and their providers,
 build: ## Build the binaries into bin/
 	@$(GO_BUILD) -o bin/broletto ./operator/cmd/broletto
 	@if [ -d operator/cmd/broletto-runner ]; then CGO_ENABLED=0 $(GO_BUILD) -o bin/broletto-runner ./operator/cmd/broletto-runner; fi
+	@CGO_ENABLED=0 $(GO_BUILD) -o bin/broletto-mover ./operator/cmd/broletto-mover
 
 .PHONY: image
 image: ## Make the operator's image and its bill of materials in dist/ (ARGS="-arch amd64")
