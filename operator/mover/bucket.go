@@ -111,7 +111,7 @@ func (e *storeError) Unwrap() error { return e.err }
 var errDenied = errors.New("the store refuses the credentials")
 
 // translate puts an error into kopia's words, and says whether another attempt would be in vain.
-func translate(err error) (out error, final bool) { //nolint:revive // the error is the subject, not the outcome
+func translate(err error) (out error, final bool) {
 	var r minio.ErrorResponse
 	switch {
 	case err == nil:

@@ -83,7 +83,7 @@ func damaged(err error) bool {
 
 // failure puts an error into the report's words.
 func (s *session) failure(ctx context.Context, err error) *move.Failure {
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+	if cause := context.Cause(ctx); cause != nil && classOf(cause) != "" && !errors.Is(err, cause) {
 		err = fmt.Errorf("%w: %w", cause, err)
 	}
 	class := classOf(err)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/kopia/kopia/fs"
+	"github.com/kopia/kopia/repo/object"
 	"github.com/kopia/kopia/snapshot"
 	"golang.org/x/sys/unix"
 
@@ -79,6 +80,7 @@ type restorer struct {
 	unowned         atomic.Int64
 	lost            atomic.Bool
 	fatal           atomic.Pointer[error]
+	zero            sync.Map // pieces that are all zeros, by object
 }
 
 // place is a folder that is being restored. It is closed, and gets its mode and times, when nothing of it is left to be done.
@@ -219,7 +221,7 @@ func (r *restorer) own(chown func() error) {
 
 // entry restores a file or a link.
 func (r *restorer) entry(ctx context.Context, p *place, name string, e *snapshot.DirEntry) error {
-	if ctx.Err() != nil || r.fatal.Load() != nil {
+	if r.fatal.Load() != nil {
 		return nil
 	}
 	write := r.file
@@ -286,51 +288,70 @@ func futimes(f *os.File, t time.Time) error {
 	return unix.UtimesNanoAt(int(f.Fd()), "", []unix.Timespec{{Nsec: unix.UTIME_OMIT}, now}, unix.AT_EMPTY_PATH)
 }
 
-// fill writes a file's content. Blocks of zeros become holes.
+// fill writes a file's content. What is all zeros becomes holes, and a piece that was all zeros once is not read again.
 func (r *restorer) fill(ctx context.Context, f *os.File, e *snapshot.DirEntry) error {
 	if e.FileSize == 0 {
 		return nil
 	}
-	o, err := r.repo.OpenObject(ctx, e.ObjectID)
+	pieces, err := r.pieces(ctx, e.ObjectID, e.FileSize)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = o.Close() }()
-	buffer := copyBuffers.Get().(*[64 << 10]byte)
-	defer copyBuffers.Put(buffer)
-	size, hole := int64(0), false
-	for {
-		n, err := io.ReadFull(o, buffer[:])
-		if n > 0 && isZero(buffer[:n]) {
-			hole = true
-		} else if n > 0 {
-			if _, err := f.WriteAt(buffer[:n], size); err != nil {
-				return as(move.FailureTarget, err)
-			}
-			hole = false
+	end := int64(0) // of the last that was written
+	for _, p := range pieces {
+		if _, zero := r.zero.Load(p.Object); zero {
+			r.count(p.Length)
+			continue
 		}
-		size += int64(n)
-		r.bytes.Add(int64(n))
-		r.progress.add(int64(n), 0)
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			break
-		}
+		last, err := r.piece(ctx, f, p)
 		if err != nil {
 			return err
 		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
+		if end = max(end, last); last == 0 && len(pieces) > 1 {
+			r.zero.Store(p.Object, true)
 		}
 	}
-	if hole {
-		return as(move.FailureTarget, f.Truncate(size))
+	if end < e.FileSize {
+		return as(move.FailureTarget, f.Truncate(e.FileSize))
 	}
 	return nil
 }
 
-var zeros [64 << 10]byte
+// piece writes one piece of a file, and says where what was written ends; 0: the piece is all zeros.
+func (r *restorer) piece(ctx context.Context, f *os.File, p object.IndirectObjectEntry) (end int64, err error) {
+	o, err := r.repo.OpenObject(ctx, p.Object)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = o.Close() }()
+	buffer := copyBuffers.Get().(*[64 << 10]byte)
+	defer copyBuffers.Put(buffer)
+	for at := p.Start; at < p.Start+p.Length; {
+		if ctx.Err() != nil {
+			return 0, context.Cause(ctx)
+		}
+		n, err := io.ReadFull(o, buffer[:min(p.Start+p.Length-at, int64(len(buffer)))])
+		if err != nil {
+			return 0, err
+		}
+		if !bytes.Equal(buffer[:n], zeros[:n]) {
+			if _, err := f.WriteAt(buffer[:n], at); err != nil {
+				return 0, as(move.FailureTarget, err)
+			}
+			end = at + int64(n)
+		}
+		at += int64(n)
+		r.count(int64(n))
+	}
+	return end, nil
+}
 
-func isZero(b []byte) bool { return bytes.Equal(b, zeros[:len(b)]) }
+func (r *restorer) count(n int64) {
+	r.bytes.Add(n)
+	r.progress.add(n, 0)
+}
+
+var zeros [64 << 10]byte
 
 // fail notes an entry that could not be restored. With a full disk or without the store, all others would fail, too.
 func (r *restorer) fail(path string, err error) {
@@ -345,6 +366,7 @@ func (r *restorer) fail(path string, err error) {
 		return
 	case move.FailureDamaged, "":
 		r.lost.Store(true)
+	default:
 	}
 	r.problem(path, err)
 }

@@ -149,12 +149,12 @@ func (i *entries) entry(d os.DirEntry) fs.Entry {
 		return &unreadable{entry: e, err: err}
 	}
 	e.info = info
-	switch info.Mode().Type() {
-	case os.ModeDir:
+	switch mode := info.Mode(); {
+	case mode.IsDir():
 		return &folder{e}
-	case os.ModeSymlink:
+	case mode&os.ModeSymlink != 0:
 		return &link{e}
-	case 0:
+	case mode.IsRegular():
 		if f := (&file{e}); holes(info) < minHoles {
 			return f
 		}

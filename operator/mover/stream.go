@@ -55,12 +55,11 @@ func (s *stream) Read(p []byte) (int, error) {
 func (s *stream) wait(read error) {
 	s.waited, s.err = true, read
 	err := s.cmd.Wait()
-	if s.ctx.Err() != nil {
+	switch {
+	case s.ctx.Err() != nil:
 		s.err = context.Cause(s.ctx)
-	} else if err != nil {
+	case err != nil:
 		s.err = as(move.FailureSource, fmt.Errorf("%s: %w: %s", s.cmd.Args[0], err, bytes.TrimSpace(s.said.text)))
-	} else if !errors.Is(read, io.EOF) {
-		s.err = read
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/kopia/kopia/repo/content"
 	"github.com/kopia/kopia/repo/object"
 	"github.com/kopia/kopia/snapshot"
 )
@@ -28,6 +29,35 @@ func (s *session) list(ctx context.Context, id object.ID) ([]*snapshot.DirEntry,
 	}
 	return m.Entries, nil
 }
+
+// pieces are those that an object is made of, in order and without gaps; those of an object of one piece are itself.
+func (s *session) pieces(ctx context.Context, id object.ID, size int64) ([]object.IndirectObjectEntry, error) {
+	index, is := id.IndexObjectID()
+	if !is {
+		return []object.IndirectObjectEntry{{Length: size, Object: id}}, nil
+	}
+	all, err := object.LoadIndexObject(ctx, contents{s.repo.ContentReader()}, index)
+	if err != nil {
+		return nil, err
+	}
+	at := int64(0)
+	for _, p := range all {
+		if p.Start != at || p.Length <= 0 {
+			return nil, fmt.Errorf("malformed index of pieces: one is at %d instead of %d", p.Start, at)
+		}
+		at += p.Length
+	}
+	if at != size {
+		return nil, fmt.Errorf("malformed index of pieces: %d bytes instead of %d", at, size)
+	}
+	return all, nil
+}
+
+// contents reads contents as an index of pieces wants them.
+type contents struct{ content.Reader }
+
+// PrefetchContents has nothing to do: packs are fetched as a whole.
+func (contents) PrefetchContents(context.Context, []content.ID, string) []content.ID { return nil }
 
 // text reads a small object as a whole, such as where a link leads.
 func (s *session) text(ctx context.Context, id object.ID, bound int64) (string, error) {

@@ -18,7 +18,7 @@ type Gateway struct {
 	Folder string
 }
 
-// NewGateway starts a gateway that ends with the test.
+// NewGateway starts a gateway that ends with the test. Buckets that a test makes may keep versions, and lock them.
 func NewGateway(t *testing.T) *Gateway {
 	t.Helper()
 	dir, err := kube.BuildStores(t.Context(), os.Stderr)
@@ -26,14 +26,14 @@ func NewGateway(t *testing.T) *Gateway {
 		t.Fatal(err)
 	}
 	g := &Gateway{Addr: cluster.FreeAddress(t), Bucket: "stati"}
-	root := t.TempDir()
+	root, versions := t.TempDir(), t.TempDir()
 	if err := os.Mkdir(filepath.Join(root, g.Bucket), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	g.Folder = Folder(t, map[string]string{"access-key-id": "broletto", "secret-access-key": "segreto-del-deposito"})
 	run(t, process{
 		path:   filepath.Join(dir, "versitygw"),
-		args:   []string{"--port", g.Addr, "--quiet", "posix", root},
+		args:   []string{"--port", g.Addr, "--quiet", "posix", "--versioning-dir", versions, root},
 		env:    []string{"ROOT_ACCESS_KEY_ID=broletto", "ROOT_SECRET_ACCESS_KEY=segreto-del-deposito", "HOME=" + root},
 		serves: func() error { return listens(g.Addr) },
 	})

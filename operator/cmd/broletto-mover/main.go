@@ -20,7 +20,10 @@ import (
 // memory is where the garbage collector begins to work harder, in bytes. A mover's limit is 300 MiB.
 const memory = 200 << 20
 
-func main() {
+func main() { os.Exit(program()) }
+
+// program returns the exit code.
+func program() int {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memory)
 	}
@@ -31,8 +34,9 @@ func main() {
 	flag.Parse()
 	if err := do(ctx, *order, *report); err != nil {
 		fmt.Fprintln(os.Stderr, "broletto-mover:", err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
 // do returns an error when not all was done.
