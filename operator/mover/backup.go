@@ -61,9 +61,12 @@ func (s *session) backup(ctx, hard context.Context) error {
 	if err != nil {
 		return err
 	}
-	if t != nil {
+	switch {
+	case t != nil:
 		s.report.Special = t.special.Load()
-	} else if s.report.Failed > 0 { // half a dump is none
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case s.report.Failed > 0: // half a dump is none
 		return as(move.FailureSource, errors.New(s.report.Problems[0].Message))
 	}
 	if err := s.save(hard, w, man); err != nil {
@@ -89,6 +92,9 @@ func (s *session) root(ctx context.Context) (fs.Directory, *tree, error) {
 		return f, t, err
 	}
 	out, err := startStream(ctx, *s.order.Stream)
+	if ctx.Err() != nil {
+		return nil, nil, context.Cause(ctx)
+	}
 	if err != nil {
 		return nil, nil, as(move.FailureSource, err)
 	}

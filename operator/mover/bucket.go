@@ -59,7 +59,7 @@ func newBucket(s move.Store, lock time.Duration, m *meter) (*bucket, error) {
 	}
 	client, err := minio.New(u.Host, &minio.Options{
 		Creds:  credentials.NewStaticV4(s.AccessKey, s.SecretKey, s.SessionToken),
-		Secure: u.Scheme == "https", Region: s.Region, MaxRetries: 1,
+		Secure: u.Scheme == "https", Region: s.Region, MaxRetries: 1, TrailingHeaders: true,
 		Transport: transport{RoundTripper: t, meter: m, patience: patience},
 	})
 	if err != nil {

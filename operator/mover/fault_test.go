@@ -415,14 +415,17 @@ func TestHostile(t *testing.T) {
 	if err := os.Mkdir(o.Path, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for _, kept := range []string{"../fuori", "..", ".", "", "a/b", "/fuori", "\x00", "\x002f", "\x0041", "x\x00zz"} {
-		o.Snapshots = []string{forge(t, store, b.Snapshot, func(f *snapshot.DirEntry, _ func(...*snapshot.DirEntry) *snapshot.DirEntry, _ func(string) *snapshot.DirEntry) []*snapshot.DirEntry {
-			f.Name = kept
-			return []*snapshot.DirEntry{f}
-		})}
-		if r := fails(t, o, move.FailureDamaged); r.Failed != 1 || r.Files != 0 {
-			t.Errorf("%q: %+v", kept, r)
+	names := []string{"../fuori", "..", ".", "", "a/b", "/fuori", "\x00", "\x002f", "\x0041", "x\x00zz"}
+	o.Snapshots = []string{forge(t, store, b.Snapshot, func(f *snapshot.DirEntry, _ func(...*snapshot.DirEntry) *snapshot.DirEntry, _ func(string) *snapshot.DirEntry) (all []*snapshot.DirEntry) {
+		for _, kept := range names {
+			e := f.Clone()
+			e.Name = kept
+			all = append(all, e)
 		}
+		return append(all, f)
+	})}
+	if r := fails(t, o, move.FailureDamaged); r.Failed != int64(len(names)) || r.Files != 1 {
+		t.Errorf("%+v", r)
 	}
 	// A link, and a folder of the same name with a file in it that would follow the link.
 	o.Snapshots = []string{forge(t, store, b.Snapshot, func(f *snapshot.DirEntry, folder func(...*snapshot.DirEntry) *snapshot.DirEntry, link func(string) *snapshot.DirEntry) []*snapshot.DirEntry {
@@ -554,7 +557,7 @@ func TestStream(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	o.Stream.Command[2] = "sleep 1000"
-	o.Deadline = time.Now().Add(time.Second)
+	o.Deadline = time.Now().Add(3 * time.Second)
 	fails(t, o, move.FailureDeadline)
 	o.Deadline, o.Stream.Command = time.Time{}, []string{"/nulla"}
 	fails(t, o, move.FailureSource)
@@ -567,7 +570,7 @@ func TestStream(t *testing.T) {
 func TestMaintain(t *testing.T) {
 	t.Parallel()
 	store, dir := folderStore(t), t.TempDir()
-	write(t, filepath.Join(dir, "a"), noise(1, 30<<20))
+	write(t, filepath.Join(dir, "a"), noise(1, 40<<20))
 	first := backup(t, store, dir)
 	if err := os.Remove(filepath.Join(dir, "a")); err != nil {
 		t.Fatal(err)
@@ -584,9 +587,13 @@ func TestMaintain(t *testing.T) {
 		if r := (Mover{unsafe: true}).Run(t.Context(), o); r.Failure != nil {
 			t.Fatalf("%+v", r.Failure)
 		}
+		if storeSize(store.Folder) < 20<<20 {
+			break
+		}
 	}
-	if n := storeSize(store.Folder); n > 10<<20 {
-		t.Errorf("%d bytes are left of 3 MiB", n)
+	// What was in one pack with something that is needed stays for a while.
+	if n := storeSize(store.Folder); n > 20<<20 {
+		t.Errorf("%d bytes are left of 43 MiB", n)
 	}
 	back, _ := restore(t, store, second.Snapshot)
 	same(t, dir, back)

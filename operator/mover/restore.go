@@ -27,7 +27,7 @@ import (
 func (s *session) restore(ctx context.Context) error {
 	all, err := s.snapshots(ctx)
 	if err != nil {
-		return as(move.FailureOrder, err)
+		return err
 	}
 	if len(all) != 1 {
 		return as(move.FailureOrder, fmt.Errorf("snapshot %s is not complete", s.order.Snapshots[0]))

@@ -152,8 +152,10 @@ func (s *session) initialize(ctx context.Context) error {
 	}
 	id := sha256.Sum256([]byte(s.order.Store.Prefix + "\x00" + s.order.Password))
 	err = repo.Initialize(ctx, founding{s.store}, &repo.NewRepositoryOptions{
-		UniqueID:    id[:],
-		BlockFormat: format.ContentFormat{Hash: "BLAKE3-256-128"},
+		UniqueID: id[:],
+		// The password is as good as random bytes: what makes guessing dear is of no use, and scrypt takes 64 MiB.
+		FormatBlockKeyDerivationAlgorithm: "pbkdf2-sha256-600000",
+		BlockFormat:                       format.ContentFormat{Hash: "BLAKE3-256-128"},
 	}, s.order.Password)
 	if errors.Is(err, repo.ErrAlreadyInitialized) || errors.Is(err, blob.ErrBlobAlreadyExists) {
 		return nil

@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -109,6 +111,20 @@ func (f *folder) Iterate(context.Context) (fs.DirectoryIterator, error) {
 	return &entries{of: f, dir: d}, nil
 }
 
+// maxSorted is how many entries of a folder are sorted at a time.
+const maxSorted = 100_000
+
+// inOrder is the order in which folders are restored and verified, so that what is wanted one after another lies together.
+func inOrder(a, b os.DirEntry) int {
+	switch {
+	case a.IsDir() && !b.IsDir():
+		return -1
+	case b.IsDir() && !a.IsDir():
+		return 1
+	}
+	return strings.Compare(a.Name(), b.Name())
+}
+
 type entries struct {
 	of    *folder
 	dir   *os.File
@@ -125,11 +141,12 @@ func (i *entries) Next(ctx context.Context) (fs.Entry, error) {
 		}
 		if len(i.batch) == 0 {
 			var err error
-			if i.batch, err = i.dir.ReadDir(512); errors.Is(err, io.EOF) {
+			if i.batch, err = i.dir.ReadDir(maxSorted); errors.Is(err, io.EOF) {
 				return nil, nil
 			} else if err != nil {
 				return nil, err
 			}
+			slices.SortFunc(i.batch, inOrder)
 		}
 		d := i.batch[0]
 		i.batch = i.batch[1:]

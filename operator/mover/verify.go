@@ -21,8 +21,11 @@ import (
 // verify reads everything of the order's snapshots back from the store: the session's cache was empty, and the meter says what came.
 func (s *session) verify(ctx context.Context) error {
 	all, err := s.snapshots(ctx)
+	if errors.Is(err, snapshot.ErrSnapshotNotFound) { // whoever orders knows that it was made
+		return &failed{move.FailureDamaged, err}
+	}
 	if err != nil {
-		return as(move.FailureOrder, err)
+		return err
 	}
 	v := &verifier{session: s, seen: map[[16]byte]bool{}, jobs: make(chan func(), 64)}
 	for _, m := range all {
