@@ -74,6 +74,11 @@ bench: ## Measure time, requests and memory (ARGS="-tenants 50 -workspaces 3")
 bench-stack: ## Measure stacks beside a shell loop over the engine (ARGS="-stacks 100")
 	@go run ./test/scale -stacks 100 $(ARGS)
 
+.PHONY: bench-backup
+bench-backup: ## Measure backups of volumes beside restic and tar, zstd and age (ARGS="-size 256 -small 20000")
+	@hack/packages
+	@go run ./test/volumes $(ARGS)
+
 .PHONY: lint
 lint: ## Run the linters in every module
 	@hack/lint/run $(MODULES)
