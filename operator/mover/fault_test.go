@@ -426,6 +426,12 @@ func TestHostile(t *testing.T) {
 	})}
 	if r := fails(t, o, move.FailureDamaged); r.Failed != int64(len(names)) || r.Files != 1 {
 		t.Errorf("%+v", r)
+	} else {
+		for _, p := range r.Problems { // not only because the folder's root refuses it
+			if !strings.Contains(p.Message, errHostile.Error()) {
+				t.Errorf("%+v", p)
+			}
+		}
 	}
 	// A link, and a folder of the same name with a file in it that would follow the link.
 	o.Snapshots = []string{forge(t, store, b.Snapshot, func(f *snapshot.DirEntry, folder func(...*snapshot.DirEntry) *snapshot.DirEntry, link func(string) *snapshot.DirEntry) []*snapshot.DirEntry {
