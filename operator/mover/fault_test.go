@@ -294,37 +294,6 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
-// TestKilled kills a mover without notice. The next does not send again what was sent before a checkpoint.
-func TestKilled(t *testing.T) {
-	t.Parallel()
-	store, dir := folderStore(t), t.TempDir()
-	o := order(t, store, move.Backup)
-	o.Path, o.CheckpointSeconds = dir, 1
-	for i := range 60 {
-		write(t, filepath.Join(dir, fmt.Sprintf("%02d", i)), noise(500+i, 1<<20))
-	}
-	cmd := process(t, o, 0)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	begun, sent := time.Now(), int64(0)
-	for time.Since(begun) < 30*time.Second {
-		if sent = storeSize(store.Folder); sent > 30<<20 && len(blobsMaybe(store.Folder, "x")) > 0 {
-			break
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
-	r := backup(t, store, dir)
-	if r.Requests.Sent > 61<<20-sent/2 {
-		t.Errorf("%d bytes were there, and %d were sent again", sent, r.Requests.Sent)
-	}
-	back, _ := restore(t, store, r.Snapshot)
-	same(t, dir, back)
-	run(t, order(t, store, move.Verify))
-}
-
 func storeSize(dir string) (n int64) {
 	_ = filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
@@ -335,11 +304,6 @@ func storeSize(dir string) (n int64) {
 		return nil
 	})
 	return n
-}
-
-func blobsMaybe(dir, prefix string) []string {
-	all, _ := filepath.Glob(filepath.Join(dir, prefix+"*"))
-	return all
 }
 
 // TestVanishing backs up a folder in which files come and go.

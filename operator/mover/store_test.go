@@ -1,7 +1,9 @@
 package mover
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -73,7 +75,7 @@ func TestBucket(t *testing.T) {
 	g := newGateway(t)
 	for name, f := range map[string]func(*testing.T, *gateway){
 		"restore": bucketRestore, "busy": busy, "denied": denied, "truncated": truncated, "stalled": stalled, "silent": silent,
-		"interrupted": interrupted, "deadline": deadline, "race": race, "lock": lock, "clock": clock,
+		"interrupted": interrupted, "killed": killed, "deadline": deadline, "race": race, "lock": lock, "clock": clock,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -275,6 +277,46 @@ func interrupted(t *testing.T, g *gateway) {
 		t.Errorf("%d and then %d bytes were sent of %d", r.Requests.Sent, again.Requests.Sent, again.Bytes)
 	}
 	back, _ := restore(t, g.store(t), again.Snapshot)
+	same(t, dir, back)
+}
+
+// killed is a mover that ends without notice. The next does not send again what was sent before a checkpoint.
+func killed(t *testing.T, g *gateway) {
+	dir := t.TempDir()
+	for i := range 140 {
+		write(t, filepath.Join(dir, fmt.Sprintf("%03d", i)), noise(4000+i, 1<<20))
+	}
+	var packs atomic.Int32
+	enough := make(chan struct{})
+	store := between(t, g.store(t), func(next http.Handler, w http.ResponseWriter, r *http.Request) {
+		if isPut(r) {
+			if packs.Add(1) == 6 {
+				close(enough)
+			}
+			time.Sleep(time.Second)
+		}
+		next.ServeHTTP(w, r)
+	})
+	o := order(t, store, move.Backup)
+	o.Path, o.CheckpointSeconds = dir, 1
+	cmd := process(t, o, 0)
+	var said bytes.Buffer
+	cmd.Stdout = &said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-enough
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	if said.Len() > 0 {
+		t.Fatalf("it had ended: %s", &said)
+	}
+	r := backup(t, g.store(t), dir)
+	if r.Requests.Sent > 125<<20 {
+		t.Errorf("%d bytes were sent again of %d", r.Requests.Sent, r.Bytes)
+	}
+	t.Logf("%d bytes were sent again of %d", r.Requests.Sent, r.Bytes)
+	back, _ := restore(t, g.store(t), r.Snapshot)
 	same(t, dir, back)
 }
 
