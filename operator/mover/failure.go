@@ -73,7 +73,10 @@ func damaged(err error) bool {
 			return true
 		}
 	}
-	for _, text := range []string{"unable to decrypt", "decryption failed", "message authentication failed", "invalid checksum", "unable to decompress", "malformed", "invalid content"} {
+	for _, text := range []string{
+		"unable to decrypt", "decryption failed", "message authentication failed", "invalid checksum", "unable to decompress", "malformed", "invalid content",
+		"can't parse format blob", "derive format encryption key", "deserialize blob config", "error creating format provider", // what the repository is
+	} {
 		if strings.Contains(err.Error(), text) {
 			return true
 		}

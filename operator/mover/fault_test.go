@@ -94,6 +94,7 @@ func TestDamage(t *testing.T) {
 		"missing index":      {"x", remove, false, false},
 		"flipped index":      {"x", flip, true, false},
 		"another repository": {"kopia.repository", flip, true, false},
+		"shorter repository": {"kopia.repository", shorten, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
