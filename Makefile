@@ -42,6 +42,7 @@ engines: ## Build what stacks are run with, tofu and pulumi and their providers,
 build: ## Build the binaries into bin/
 	@$(GO_BUILD) -o bin/broletto ./operator/cmd/broletto
 	@if [ -d operator/cmd/broletto-runner ]; then CGO_ENABLED=0 $(GO_BUILD) -o bin/broletto-runner ./operator/cmd/broletto-runner; fi
+	@CGO_ENABLED=0 $(GO_BUILD) -o bin/broletto-mover ./operator/cmd/broletto-mover
 
 .PHONY: image
 image: ## Make the operator's image and its bill of materials in dist/ (ARGS="-arch amd64")
@@ -72,6 +73,11 @@ bench: ## Measure time, requests and memory (ARGS="-tenants 50 -workspaces 3")
 .PHONY: bench-stack
 bench-stack: ## Measure stacks beside a shell loop over the engine (ARGS="-stacks 100")
 	@go run ./test/scale -stacks 100 $(ARGS)
+
+.PHONY: bench-backup
+bench-backup: ## Measure backups of volumes beside restic and tar, zstd and age (ARGS="-size 256 -small 20000")
+	@hack/packages
+	@go run ./test/volumes $(ARGS)
 
 .PHONY: lint
 lint: ## Run the linters in every module

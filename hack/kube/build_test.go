@@ -246,7 +246,7 @@ func TestKeyNamesWhatShapesTheBinaries(t *testing.T) {
 }
 
 func TestVersionsComeFromTheModuleFiles(t *testing.T) {
-	for _, m := range slices.Concat(modules, nodeModules, engineModules, storeModules) {
+	for _, m := range slices.Concat(modules, nodeModules, engineModules, storeModules, backupModules) {
 		if v := m.version(); v == "v0.0.0" || !bytes.Contains(m.sum, []byte(m.path+" "+v+" ")) {
 			t.Errorf("%s: version %s is not in its go.sum", m.path, v)
 		}

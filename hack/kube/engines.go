@@ -71,6 +71,18 @@ var storeModules = []module{
 	}),
 }
 
+// backupModules is what backups are measured beside.
+var backupModules = []module{
+	named("restic", module{
+		path:     "github.com/restic/restic",
+		programs: []program{{"restic", "github.com/restic/restic/cmd/restic", 2 * time.Minute, 1200 << 20}},
+	}),
+	named("age", module{
+		path:     "filippo.io/age",
+		programs: []program{{"age", "filippo.io/age/cmd/age", time.Minute, 100 << 20}},
+	}),
+}
+
 const (
 	kubectlProvider = "terraform-provider-kubectl"
 	// incluster is our own provider of Pulumi, and its folder beside that of this package.
@@ -129,6 +141,15 @@ func BuildStores(ctx context.Context, progress io.Writer) (dir string, err error
 		return "", err
 	}
 	return newBuilder(filepath.Join(root, "stores"), storeModules, newProgress(progress)).all(ctx, []string{"versitygw"})
+}
+
+// BuildBackups is Build for what backups are measured beside: restic and age, in a folder of its own.
+func BuildBackups(ctx context.Context, progress io.Writer) (dir string, err error) {
+	root, err := cacheRoot()
+	if err != nil {
+		return "", err
+	}
+	return newBuilder(filepath.Join(root, "backups"), backupModules, newProgress(progress)).all(ctx, []string{"restic", "age"})
 }
 
 // linkInstalled makes dir/name a link to the program of that name on PATH. Where there is none, a link that leads somewhere stays: others

@@ -27,7 +27,7 @@ const (
 	secretKey = "segreto-del-deposito"
 )
 
-// NewGateway starts a gateway that ends with the test.
+// NewGateway starts a gateway that ends with the test. Buckets that a test makes may keep versions, and lock them.
 func NewGateway(t *testing.T) *Gateway {
 	t.Helper()
 	dir, err := kube.BuildStores(t.Context(), os.Stderr)

@@ -19,6 +19,7 @@ const usage = `usage:
   kube build-node                    the same for what nodes run
   kube build-engines                 the same for what stacks are run with
   kube build-stores                  the same for what stands for object stores in tests
+  kube build-backups                 the same for what backups are measured beside
   kube up [--dir folder] [--port n]  run until interrupted; prints the path of the admin's kubeconfig
 `
 
@@ -43,12 +44,14 @@ func run(ctx context.Context, args []string) error {
 			return show(kube.BuildEngines(ctx, os.Stderr))
 		case "build-stores":
 			return show(kube.BuildStores(ctx, os.Stderr))
+		case "build-backups":
+			return show(kube.BuildBackups(ctx, os.Stderr))
 		case "up":
 			return up(ctx, args[1:])
 		}
 	}
 	fmt.Fprint(os.Stderr, usage)
-	return errors.New("build, build-node, build-engines, build-stores or up?")
+	return errors.New("build, build-node, build-engines, build-stores, build-backups or up?")
 }
 
 // show prints the folder that a build made.
