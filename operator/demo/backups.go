@@ -79,30 +79,17 @@ func (d *demo) drills(ctx context.Context) error {
 	return nil
 }
 
-// cleared waits until nothing is left of the throw-away workspaces.
+// cleared waits until nothing is left of the throw-away workspaces, and what they took of the tenant's quota is given back.
 func (d *demo) cleared(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, stacksPatience)
-	defer cancel()
-	for {
-		var all corev1.NamespaceList
-		if err := d.client.List(ctx, &all, client.MatchingLabels{v1alpha1.LabelTenant: sampleTenant}); err != nil {
-			return fmt.Errorf("reading what is left of drills: %w", err)
-		}
-		left := ""
-		for _, n := range all.Items {
-			if strings.HasPrefix(n.Name, sampleTenant+"--drill-") {
-				left = n.Name
+	t := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Name: sampleTenant}}
+	return d.await(ctx, t, func() bool {
+		for _, a := range t.Status.Allocations {
+			if strings.HasPrefix(string(a.Workspace), "drill-") {
+				return false
 			}
 		}
-		if left == "" {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("namespace %s of a drill is still there; the operator's log is %s", left, d.path("operator.log"))
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
+		return true
+	})
 }
 
 func (d *demo) tell(what, text string) { fmt.Fprintf(d.Out, "  %-34s %s\n", what, text) }
