@@ -38,7 +38,7 @@ type RepositoryName string
 // +kubebuilder:validation:Enum=Compliance
 type LockMode string
 
-// Lock modes.
+// LockCompliance is the only one.
 const LockCompliance LockMode = "Compliance"
 
 // AgeRecipient is a public key of age (https://age-encryption.org/v1): "age1" and 58 more characters.

@@ -41,7 +41,7 @@ func (r *Policies) converge(ctx context.Context, p *v1alpha1.BackupPolicy) (time
 	now := r.Now().Truncate(time.Second)
 	s, err := r.observe(ctx, p, now)
 	if err != nil {
-		tellPolicy(p, now)
+		_ = tellPolicy(p, now) // what is in the way says more
 		return 0, err
 	}
 	step := decide(p, s)

@@ -79,7 +79,7 @@ func run(ctx context.Context, o Options) (err error) {
 	if d.store, err = d.startStore(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, d.store.stop()) }()
+	defer d.store.stop()
 	operator, err := d.startOperator(ctx)
 	if err != nil {
 		return err

@@ -14,8 +14,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/minio/minio-go/v7"
-	"github.com/minio/minio-go/v7/pkg/credentials"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -25,6 +23,7 @@ import (
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/hack/kube"
 	"github.com/broletto/broletto/operator/manager"
+	"github.com/broletto/broletto/operator/s3"
 )
 
 const (
@@ -52,7 +51,7 @@ func (d *demo) startStore(ctx context.Context) (s *store, err error) {
 		return nil, err
 	}
 	s = &store{}
-	if s.address, err = d.remembered("store.address", freeAddress); err != nil {
+	if s.address, err = d.remembered("store.address", func() (string, error) { return freeAddress(ctx) }); err != nil {
 		return nil, err
 	}
 	if s.secret, err = d.remembered("store.secret", func() (string, error) { return rand.Text(), nil }); err != nil {
@@ -76,7 +75,8 @@ func (d *demo) startStore(ctx context.Context) (s *store, err error) {
 		return nil, fmt.Errorf("starting the store of backups: %w", err)
 	}
 	if err := s.serves(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("starting the store of backups at %s: %w; its log is %s", s.address, err, log.Name()), s.stop())
+		s.stop()
+		return nil, fmt.Errorf("starting the store of backups at %s: %w; its log is %s", s.address, err, log.Name())
 	}
 	return s, nil
 }
@@ -98,9 +98,9 @@ func (d *demo) remembered(name string, first func() (string, error)) (string, er
 }
 
 // freeAddress is the samples' own, or another one on which nothing listens.
-func freeAddress() (string, error) {
+func freeAddress(ctx context.Context) (string, error) {
 	for _, address := range []string{storeAddress, "127.0.0.1:0"} {
-		if l, err := net.Listen("tcp", address); err == nil {
+		if l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address); err == nil {
 			address = l.Addr().String()
 			return address, l.Close()
 		}
@@ -125,13 +125,12 @@ func (s *store) serves(ctx context.Context) error {
 	}
 }
 
-func (s *store) stop() error {
+func (s *store) stop() {
 	if s == nil {
-		return nil
+		return
 	}
 	_ = s.command.Process.Signal(syscall.SIGTERM) // it may have ended already
-	<-s.ended
-	return nil
+	_ = <-s.ended                                 // by our signal
 }
 
 // furnish makes what a platform engineer makes beside a BackupRepository: the bucket, with object lock, and the Secret with the credentials. It
@@ -141,13 +140,14 @@ func (d *demo) furnish(ctx context.Context, repository *unstructured.Unstructure
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(repository.Object, r); err != nil {
 		return err
 	}
-	c, err := minio.New(d.store.address, &minio.Options{Creds: credentials.NewStaticV4(storeUser, d.store.secret, ""), Region: cmp.Or(r.Spec.S3.Region, "us-east-1")})
+	account := s3.Credentials{ID: storeUser, Secret: d.store.secret}
+	place := s3.Place{Endpoint: "http://" + d.store.address, Bucket: r.Spec.S3.Bucket, Region: cmp.Or(r.Spec.S3.Region, "us-east-1")}
+	bucket, err := s3.Open(place, func() (s3.Credentials, error) { return account, nil })
 	if err != nil {
 		return err
 	}
-	err = c.MakeBucket(ctx, r.Spec.S3.Bucket, minio.MakeBucketOptions{ObjectLocking: true})
-	if code := minio.ToErrorResponse(err).Code; err != nil && code != minio.BucketAlreadyOwnedByYou && code != minio.BucketAlreadyExists {
-		return fmt.Errorf("making bucket %s: %w", r.Spec.S3.Bucket, err)
+	if err := bucket.Make(ctx); err != nil {
+		return err
 	}
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: manager.Namespace, Name: string(r.Spec.S3.CredentialsSecret)}, StringData: map[string]string{
 		"access-key-id": storeUser, "secret-access-key": d.store.secret,
@@ -155,5 +155,5 @@ func (d *demo) furnish(ctx context.Context, repository *unstructured.Unstructure
 	if err := client.IgnoreAlreadyExists(d.client.Create(ctx, secret)); err != nil {
 		return fmt.Errorf("making Secret %s: %w", secret.Name, err)
 	}
-	return unstructured.SetNestedField(repository.Object, "http://"+d.store.address, "spec", "s3", "endpoint")
+	return unstructured.SetNestedField(repository.Object, place.Endpoint, "spec", "s3", "endpoint")
 }

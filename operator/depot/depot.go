@@ -224,7 +224,7 @@ func LostNames(pages []archive.Lost) (out []string) {
 			if len(out) == mostLost-1 {
 				return append(out, "and more")
 			}
-			out = append(out, p.Resource.String()+"/"+name)
+			out = append(out, p.String()+"/"+name)
 		}
 	}
 	return out

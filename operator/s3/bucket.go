@@ -221,3 +221,12 @@ func (p provider) RetrieveWithCredContext(*credentials.CredContext) (credentials
 
 // IsExpired implements credentials.Provider.
 func (p provider) IsExpired() bool { return true }
+
+// Make makes the bucket, with versions and locks, where it is not there yet.
+func (b *Bucket) Make(ctx context.Context) error {
+	err := b.core.MakeBucket(ctx, b.place.Bucket, minio.MakeBucketOptions{Region: b.place.Region, ObjectLocking: true})
+	if code := minio.ToErrorResponse(err).Code; err != nil && code != minio.BucketAlreadyOwnedByYou && code != minio.BucketAlreadyExists {
+		return fmt.Errorf("making bucket %s: %w", b.place.Bucket, err)
+	}
+	return nil
+}

@@ -101,7 +101,7 @@ func TestStory(t *testing.T) {
 		if s.Read(copied); !bytes.Equal(copied.Data["password"], want) {
 			t.Errorf("the secret is %q", copied.Data)
 		}
-		taken := s.bring(s.comune, "occupato", b.Name, func(r *v1alpha1.Restore) { r.Spec.Into = v1alpha1.RestoreTarget{NewWorkspace: "sportello"} })
+		taken := s.bring(s.comune, "preso", b.Name, func(r *v1alpha1.Restore) { r.Spec.Into = v1alpha1.RestoreTarget{NewWorkspace: "sportello"} })
 		s.stalls(taken, v1alpha1.ReasonWorkspaceExists)
 	})
 	t.Run("the bucket and the escrow are enough", func(t *testing.T) {
@@ -180,7 +180,7 @@ func TestWho(t *testing.T) {
 // on is the scene for a subtest.
 func (s *scene) on(t *testing.T) *scene {
 	out := *s
-	out.Stage = s.Stage.On(t)
+	out.Stage = s.On(t)
 	return &out
 }
 
