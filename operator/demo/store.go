@@ -130,8 +130,11 @@ func (s *store) stop() {
 		return
 	}
 	_ = s.command.Process.Signal(syscall.SIGTERM) // it may have ended already
-	_ = <-s.ended                                 // by our signal
+	_ = s.wait()                                  // by our signal
 }
+
+// wait is how it ended.
+func (s *store) wait() error { return <-s.ended }
 
 // furnish makes what a platform engineer makes beside a BackupRepository: the bucket, with object lock, and the Secret with the credentials. It
 // has the repository name the address that the store is at.
