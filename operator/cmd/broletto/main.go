@@ -14,6 +14,7 @@ import (
 	_ "time/tzdata" // a consortium names its time zone, and the image has no zones but these
 
 	"github.com/spf13/cobra"
+	_ "golang.org/x/crypto/x509roots/fallback" // stores of backups and states have certificates, and the image knows no authorities but these
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/log"
