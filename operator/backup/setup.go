@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/concern"
 )
 
 // +kubebuilder:rbac:groups=broletto.dev,resources=backups,verbs=list;watch;create;update;delete
@@ -31,18 +32,8 @@ const (
 
 // SetupWithManager watches backups, and whether what they wait for comes.
 func (r *Backups) SetupWithManager(mgr ctrl.Manager) error {
-	waiting := func(ctx context.Context, namespace string, fits func(*v1alpha1.Backup) bool) (out []reconcile.Request) {
-		var all v1alpha1.BackupList
-		if err := r.Client.List(ctx, &all, client.InNamespace(namespace), client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
-			ctrl.LoggerFrom(ctx).Error(err, "listing backups", "namespace", namespace)
-			return nil
-		}
-		for i := range all.Items {
-			if b := &all.Items[i]; b.Status.VerifiedAt == nil && fits(b) {
-				out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(b)})
-			}
-		}
-		return out
+	waiting := func(ctx context.Context, namespace string, fits func(*v1alpha1.Backup) bool) []reconcile.Request {
+		return concern.Requests(ctx, r.Client, &v1alpha1.BackupList{}, namespace, func(b *v1alpha1.Backup) bool { return b.Status.VerifiedAt == nil && fits(b) })
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.Backup{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
@@ -58,24 +49,11 @@ func (r *Backups) SetupWithManager(mgr ctrl.Manager) error {
 
 // SetupWithManager watches policies, what becomes of their backups and drills, and the workspaces that they select.
 func (r *Policies) SetupWithManager(mgr ctrl.Manager) error {
-	policies := func(ctx context.Context, namespace string, fits func(*v1alpha1.BackupPolicy) bool) (out []reconcile.Request) {
-		var all v1alpha1.BackupPolicyList
-		if err := r.Client.List(ctx, &all, client.InNamespace(namespace), client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
-			ctrl.LoggerFrom(ctx).Error(err, "listing policies", "namespace", namespace)
-			return nil
-		}
-		for i := range all.Items {
-			if p := &all.Items[i]; fits(p) {
-				out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(p)})
-			}
-		}
-		return out
-	}
 	inHome := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
-		return policies(ctx, o.GetNamespace(), func(*v1alpha1.BackupPolicy) bool { return true })
+		return concern.Requests(ctx, r.Client, &v1alpha1.BackupPolicyList{}, o.GetNamespace(), func(*v1alpha1.BackupPolicy) bool { return true })
 	})
 	ofRepository := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
-		return policies(ctx, "", func(p *v1alpha1.BackupPolicy) bool { return string(p.Spec.Repository) == o.GetName() })
+		return concern.Requests(ctx, r.Client, &v1alpha1.BackupPolicyList{}, "", func(p *v1alpha1.BackupPolicy) bool { return string(p.Spec.Repository) == o.GetName() })
 	})
 	ofPolicy := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
 		name := o.GetLabels()[v1alpha1.LabelPolicy]

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/concern"
 )
 
 // +kubebuilder:rbac:groups=broletto.dev,resources=restores,verbs=list;watch
@@ -30,18 +31,8 @@ const (
 
 // SetupWithManager watches restores, and whether what they wait for comes.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	waiting := func(ctx context.Context, o client.Object, fits func(*v1alpha1.Restore) bool) (out []reconcile.Request) {
-		var all v1alpha1.RestoreList
-		if err := r.Client.List(ctx, &all, client.InNamespace(o.GetNamespace()), client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
-			ctrl.LoggerFrom(ctx).Error(err, "listing restores", "namespace", o.GetNamespace())
-			return nil
-		}
-		for i := range all.Items {
-			if one := &all.Items[i]; one.Status.FinishedAt == nil && fits(one) {
-				out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(one)})
-			}
-		}
-		return out
+	waiting := func(ctx context.Context, o client.Object, fits func(*v1alpha1.Restore) bool) []reconcile.Request {
+		return concern.Requests(ctx, r.Client, &v1alpha1.RestoreList{}, o.GetNamespace(), func(one *v1alpha1.Restore) bool { return one.Status.FinishedAt == nil && fits(one) })
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.Restore{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).

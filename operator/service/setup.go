@@ -20,6 +20,7 @@ import (
 
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/operator/acting"
+	"github.com/broletto/broletto/operator/concern"
 )
 
 // To keep a policy that reads offerings, the operator has to be able to read one itself.
@@ -89,18 +90,8 @@ func (r *Offerings) ofTenant(ctx context.Context, o client.Object) []reconcile.R
 	return r.offerings(ctx, t.Spec.Consortium)
 }
 
-func (r *Offerings) offerings(ctx context.Context, consortium string) (out []reconcile.Request) {
-	var all v1alpha1.ServiceOfferingList
-	if err := r.Client.List(ctx, &all, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "listing the offerings of a consortium", "consortium", consortium)
-		return nil
-	}
-	for _, o := range all.Items {
-		if o.Spec.Consortium == consortium {
-			out = append(out, reconcile.Request{NamespacedName: client.ObjectKey{Name: o.Name}})
-		}
-	}
-	return out
+func (r *Offerings) offerings(ctx context.Context, consortium string) []reconcile.Request {
+	return concern.Requests(ctx, r.Client, &v1alpha1.ServiceOfferingList{}, "", func(o *v1alpha1.ServiceOffering) bool { return o.Spec.Consortium == consortium })
 }
 
 // SetupWithManager watches instances and what a decision about one rests on. Objects in workspaces are not among it: see lookAgain.
@@ -147,18 +138,8 @@ func usable(w *v1alpha1.Workspace) bool {
 
 // those enqueues the instances that an object concerns.
 func (r *Instances) those(concerned func(client.Object, *v1alpha1.ServiceInstance) bool) handler.EventHandler {
-	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) (out []reconcile.Request) {
-		var all v1alpha1.ServiceInstanceList
-		if err := r.Client.List(ctx, &all, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
-			ctrl.LoggerFrom(ctx).Error(err, "listing instances to look at")
-			return nil
-		}
-		for i := range all.Items {
-			if concerned(o, &all.Items[i]) {
-				out = append(out, request(&all.Items[i]))
-			}
-		}
-		return out
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+		return concern.Requests(ctx, r.Client, &v1alpha1.ServiceInstanceList{}, "", func(i *v1alpha1.ServiceInstance) bool { return concerned(o, i) })
 	})
 }
 

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/concern"
 )
 
 // +kubebuilder:rbac:groups=broletto.dev,resources=stacks,verbs=list;watch;update
@@ -79,16 +80,5 @@ func (r *Reconciler) inNamespace(ctx context.Context, o client.Object) []reconci
 
 // in are the stacks of a workspace.
 func (r *Reconciler) in(ctx context.Context, namespace, workspace string) []reconcile.Request {
-	var all v1alpha1.StackList
-	if err := r.Client.List(ctx, &all, client.InNamespace(namespace), client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "listing the stacks of a workspace that changed", "namespace", namespace, "workspace", workspace)
-		return nil
-	}
-	var out []reconcile.Request
-	for i := range all.Items {
-		if string(all.Items[i].Spec.Workspace) == workspace {
-			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&all.Items[i])})
-		}
-	}
-	return out
+	return concern.Requests(ctx, r.Client, &v1alpha1.StackList{}, namespace, func(s *v1alpha1.Stack) bool { return string(s.Spec.Workspace) == workspace })
 }

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/concern"
 )
 
 // +kubebuilder:rbac:groups=broletto.dev,resources=tenants,verbs=list;watch;update
@@ -82,18 +83,7 @@ func (r *Reconciler) everybody(ctx context.Context, _ client.Object) []reconcile
 }
 
 func (r *Reconciler) tenants(ctx context.Context, match func(*v1alpha1.Tenant) bool) []reconcile.Request {
-	var all v1alpha1.TenantList
-	if err := r.Client.List(ctx, &all, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "listing tenants to look at")
-		return nil
-	}
-	var out []reconcile.Request
-	for i := range all.Items {
-		if match(&all.Items[i]) {
-			out = append(out, request(all.Items[i].Name)...)
-		}
-	}
-	return out
+	return concern.Requests(ctx, r.Client, &v1alpha1.TenantList{}, "", match)
 }
 
 // freed passes what may free a code or domain.

@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/concern"
 )
 
 // +kubebuilder:rbac:groups=broletto.dev,resources=workspaces,verbs=list;watch;update
@@ -110,18 +111,7 @@ func (r *Reconciler) unbound(ctx context.Context, _ client.Object) []reconcile.R
 }
 
 func (r *Reconciler) workspaces(ctx context.Context, namespace string, match func(*v1alpha1.Workspace) bool) []reconcile.Request {
-	var all v1alpha1.WorkspaceList
-	if err := r.Client.List(ctx, &all, client.InNamespace(namespace), client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "listing workspaces to look at", "namespace", namespace)
-		return nil
-	}
-	var out []reconcile.Request
-	for i := range all.Items {
-		if match(&all.Items[i]) {
-			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&all.Items[i])})
-		}
-	}
-	return out
+	return concern.Requests(ctx, r.Client, &v1alpha1.WorkspaceList{}, namespace, match)
 }
 
 // granted enqueues, of a tenant whose ledger moved, the workspaces whose entry moved, and those that the ledger did not satisfy:
