@@ -14,7 +14,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -31,16 +30,12 @@ import (
 // Finalizer keeps a Backup until the repository has forgotten it.
 const Finalizer = "broletto.dev/backup"
 
-// named is how many things a status names.
-const named = 64
-
 // Backups makes backups, reads them back, and removes them.
 type Backups struct {
 	Client  client.Client
 	Live    client.Reader
 	Depot   *depot.Depot
 	Objects *objects.Client
-	Events  events.EventRecorder
 	Now     func() time.Time
 }
 
@@ -67,7 +62,7 @@ func (r *Backups) Reconcile(ctx context.Context, b *v1alpha1.Backup) (ctrl.Resul
 	before := b.DeepCopy()
 	err := r.converge(ctx, b)
 	tell(b)
-	r.log(ctx, err)
+	depot.Log(ctx, err)
 	next := time.Duration(0)
 	if b.Status.VerifiedAt != nil { // what is damaged goes in its time, too
 		var failed error
@@ -75,13 +70,6 @@ func (r *Backups) Reconcile(ctx context.Context, b *v1alpha1.Backup) (ctrl.Resul
 		err = cmp.Or(failed, err)
 	}
 	return outcome.Settle(ctx, r.Client, before, b, "everything was read back from the store and is as it was written", next, err)
-}
-
-// log has the cause of a store's failure in the operator's log: the status, which tenants read, does not have it.
-func (r *Backups) log(ctx context.Context, err error) {
-	if failure, is := errors.AsType[*depot.Failure](err); is {
-		ctrl.LoggerFrom(ctx).Error(failure.Cause, "a backup repository failed")
-	}
 }
 
 func (r *Backups) converge(ctx context.Context, b *v1alpha1.Backup) error {
@@ -308,8 +296,8 @@ func (r *Backups) verify(ctx context.Context, s *scope) error {
 	s.Status.StartedAt = &metav1.Time{Time: m.Started.Truncate(time.Second)}
 	s.Status.VerifiedAt = &metav1.Time{Time: m.Finished.Truncate(time.Second)}
 	s.Status.LeftOut = nil
-	for _, l := range m.LeftOut[:min(len(m.LeftOut), named)] {
-		s.Status.LeftOut = append(s.Status.LeftOut, v1alpha1.LeftOut{What: short(l.What, 512), Why: short(l.Why, 1024)})
+	for _, l := range m.LeftOut[:min(len(m.LeftOut), depot.Named)] {
+		s.Status.LeftOut = append(s.Status.LeftOut, depot.LeftOut(l.What, l.Why))
 	}
 	return nil
 }
@@ -337,7 +325,7 @@ func (r *Backups) finalize(ctx context.Context, b *v1alpha1.Backup) (ctrl.Result
 		controllerutil.RemoveFinalizer(b, Finalizer)
 		return ctrl.Result{}, client.IgnoreNotFound(r.Client.Update(ctx, b))
 	}
-	r.log(ctx, err)
+	depot.Log(ctx, err)
 	return outcome.Settle(ctx, r.Client, before, b, "", 0, err)
 }
 
@@ -365,11 +353,4 @@ func (r *Backups) forget(ctx context.Context, b *v1alpha1.Backup) error {
 		return depot.Unanswered(s.from, err)
 	}
 	return nil
-}
-
-func short(text string, most int) string {
-	if len(text) <= most {
-		return text
-	}
-	return text[:most]
 }

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
@@ -96,13 +97,21 @@ func (d *Depot) Open(ctx context.Context, r *v1alpha1.BackupRepository, t *v1alp
 	if err != nil {
 		return archive.Repository{}, err
 	}
-	out := archive.Repository{Store: store, Tenant: t.Name}
-	if r.Spec.ObjectLock != nil {
-		out.LockDays = int(r.Spec.ObjectLock.Days)
+	secret, err := d.key(ctx, r, t)
+	if err == nil && secret == nil {
+		secret, err = d.makeKey(ctx, r, t, store)
 	}
-	secret, err := d.key(ctx, r, t, store)
 	if err != nil {
 		return archive.Repository{}, err
+	}
+	return d.open(ctx, r, t, store, secret)
+}
+
+// open is a tenant's part with a key that is there.
+func (d *Depot) open(ctx context.Context, r *v1alpha1.BackupRepository, t *v1alpha1.Tenant, store archive.Store, secret *corev1.Secret) (out archive.Repository, err error) {
+	out = archive.Repository{Store: store, Tenant: t.Name}
+	if r.Spec.ObjectLock != nil {
+		out.LockDays = int(r.Spec.ObjectLock.Days)
 	}
 	if out.Key, err = archive.ParseKey(secret.Data[keyOf]); err != nil {
 		return archive.Repository{}, outcome.Stalled(v1alpha1.ReasonKeyLost, "Secret %s/%s is no key: restore it from the bucket with the escrow identity", secret.Namespace, secret.Name)
@@ -111,7 +120,7 @@ func (d *Depot) Open(ctx context.Context, r *v1alpha1.BackupRepository, t *v1alp
 }
 
 // Sweep deletes, of every tenant that has a key here, what was removed long enough ago and what nothing names any more: at most limit files each.
-func (d *Depot) Sweep(ctx context.Context, r *v1alpha1.BackupRepository, limit int) error {
+func (d *Depot) Sweep(ctx context.Context, r *v1alpha1.BackupRepository, store archive.Store, limit int) error {
 	var tenants v1alpha1.TenantList
 	if err := d.Client.List(ctx, &tenants, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
 		return fmt.Errorf("listing tenants: %w", err)
@@ -121,14 +130,14 @@ func (d *Depot) Sweep(ctx context.Context, r *v1alpha1.BackupRepository, limit i
 		if t.Spec.Consortium != r.Spec.Consortium {
 			continue
 		}
-		err := d.Live.Get(ctx, client.ObjectKey{Namespace: d.Namespace, Name: KeyName(r.Name, t.Name)}, &corev1.Secret{})
-		if apierrors.IsNotFound(err) {
+		secret, err := d.key(ctx, r, t)
+		if err != nil {
+			return err
+		}
+		if secret == nil {
 			continue
 		}
-		if err != nil {
-			return fmt.Errorf("reading the key of tenant %s: %w", t.Name, err)
-		}
-		a, err := d.Open(ctx, r, t)
+		a, err := d.open(ctx, r, t, store, secret)
 		if err != nil {
 			return err
 		}
@@ -139,17 +148,21 @@ func (d *Depot) Sweep(ctx context.Context, r *v1alpha1.BackupRepository, limit i
 	return nil
 }
 
-// key is the Secret with the tenant's key. Two who make it at once get the same one.
-func (d *Depot) key(ctx context.Context, r *v1alpha1.BackupRepository, t *v1alpha1.Tenant, store archive.Store) (*corev1.Secret, error) {
+// key is the Secret with the tenant's key; nil: there is none.
+func (d *Depot) key(ctx context.Context, r *v1alpha1.BackupRepository, t *v1alpha1.Tenant) (*corev1.Secret, error) {
 	secret := &corev1.Secret{}
-	where := client.ObjectKey{Namespace: d.Namespace, Name: KeyName(r.Name, t.Name)}
-	err := d.Live.Get(ctx, where, secret)
-	if err == nil {
-		return secret, nil
+	err := d.Live.Get(ctx, client.ObjectKey{Namespace: d.Namespace, Name: KeyName(r.Name, t.Name)}, secret)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
 	}
-	if !apierrors.IsNotFound(err) {
+	if err != nil {
 		return nil, fmt.Errorf("reading the key of tenant %s: %w", t.Name, err)
 	}
+	return secret, nil
+}
+
+// makeKey makes the tenant's key, unless the bucket has something of the tenant already. Two who make it at once get the same one.
+func (d *Depot) makeKey(ctx context.Context, r *v1alpha1.BackupRepository, t *v1alpha1.Tenant, store archive.Store) (*corev1.Secret, error) {
 	found, err := store.List(ctx, t.Name+"/")
 	if err != nil {
 		return nil, Unanswered(r, err)
@@ -158,11 +171,12 @@ func (d *Depot) key(ctx context.Context, r *v1alpha1.BackupRepository, t *v1alph
 		return nil, outcome.Stalled(v1alpha1.ReasonKeyLost,
 			"backup repository %s has backups of tenant %s, and their key is not here: the platform brings it back with the escrow identity, as docs/backup.md says", r.Name, t.Name)
 	}
-	fresh := archive.NewKey()
-	secret = &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: where.Namespace, Name: where.Name}, Data: map[string][]byte{keyOf: fresh.Bytes()}}
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: d.Namespace, Name: KeyName(r.Name, t.Name)}, Data: map[string][]byte{keyOf: archive.NewKey().Bytes()},
+	}
 	err = d.Client.Create(ctx, secret, client.DisableReadYourWritesConsistency)
 	if apierrors.IsAlreadyExists(err) {
-		return secret, d.Live.Get(ctx, where, secret)
+		return secret, d.Live.Get(ctx, client.ObjectKeyFromObject(secret), secret)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("keeping the key of tenant %s: %w", t.Name, err)
@@ -195,7 +209,7 @@ func (d *Depot) escrow(ctx context.Context, r *v1alpha1.BackupRepository, t *v1a
 // KeyName is the name of the Secret with a tenant's key, in the operator's namespace.
 func KeyName(repository, tenant string) string { return "backup-key-" + repository + "." + tenant }
 
-// Unanswered is a wait for a store that failed, told without where it is: tenants read it. The cause is in the repository's own status.
+// Unanswered is a wait for a store that failed, told without where it is: tenants read it. Log has the cause.
 func Unanswered(r *v1alpha1.BackupRepository, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err
@@ -214,14 +228,26 @@ type Failure struct {
 // Unwrap is the wait.
 func (f *Failure) Unwrap() error { return &f.Wait }
 
-// mostLost is how many objects a status names that are lost.
-const mostLost = 64
+// Log has the cause of a store's failure, if that is what the error is, in the operator's log.
+func Log(ctx context.Context, err error) {
+	if failure, is := errors.AsType[*Failure](err); is {
+		ctrl.LoggerFrom(ctx).Error(failure.Cause, "a backup repository failed")
+	}
+}
+
+// Named is how many things a status names of each sort.
+const Named = 64
+
+// LeftOut is what a status says of one thing, as far as it has room.
+func LeftOut(what, why string) v1alpha1.LeftOut {
+	return v1alpha1.LeftOut{What: strings.ToValidUTF8(what[:min(len(what), 512)], ""), Why: strings.ToValidUTF8(why[:min(len(why), 1024)], "")}
+}
 
 // LostNames names the objects of pages that cannot be read, at most as many as a status has room for.
 func LostNames(pages []archive.Lost) (out []string) {
 	for _, p := range pages {
 		for _, name := range p.Names {
-			if len(out) == mostLost-1 {
+			if len(out) == Named-1 {
 				return append(out, "and more")
 			}
 			out = append(out, p.String()+"/"+name)

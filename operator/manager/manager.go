@@ -229,7 +229,11 @@ func controllers(mgr ctrl.Manager, o Options) error {
 	c := client.WithFieldOwner(mgr.GetClient(), apply.FieldManager)
 	applier := &apply.Applier{Client: c, Live: mgr.GetAPIReader()}
 	recorder := mgr.GetEventRecorder("broletto")
-	keeper, err := policies(mgr, o.PlatformGroup)
+	operator, err := whoAmI(mgr)
+	if err != nil {
+		return err
+	}
+	keeper, err := policies(operator, o.PlatformGroup)
 	if err != nil {
 		return err
 	}
@@ -245,7 +249,7 @@ func controllers(mgr ctrl.Manager, o Options) error {
 		(&workspace.Reconciler{Client: c, Apply: applier, Events: recorder, Now: o.Now}).SetupWithManager(mgr),
 		stacks(mgr, c, recorder, o),
 		catalogue(mgr, c, recorder, o),
-		backups(mgr, c, recorder, o),
+		backups(mgr, c, operator, o),
 		metrics.Registry.Register(keeper.Collector(mgr.GetCache())),
 		metrics.Registry.Register(isolation.Collector(mgr.GetCache(), standing(mgr, keeper), o.Now)),
 		metrics.Registry.Register(consortium.Collector(mgr.GetCache())),
@@ -261,14 +265,15 @@ func standing(mgr ctrl.Manager, keeper *guard.Reconciler) isolation.Standing {
 	}
 }
 
-// policies are the admission policies as this operator keeps them.
-func policies(mgr ctrl.Manager, platform string) (*guard.Reconciler, error) {
+// whoAmI is the operator's own user name.
+func whoAmI(mgr ctrl.Manager) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), renewDeadline)
 	defer cancel()
-	operator, err := guard.WhoAmI(ctx, mgr.GetConfig())
-	if err != nil {
-		return nil, err
-	}
+	return guard.WhoAmI(ctx, mgr.GetConfig())
+}
+
+// policies are the admission policies as this operator, of that user name, keeps them.
+func policies(operator, platform string) (*guard.Reconciler, error) {
 	if platform == "" {
 		platform = guard.PlatformGroup
 	}

@@ -83,7 +83,7 @@ func (r *Reconciler) converge(ctx context.Context, b *v1alpha1.BackupRepository)
 		return 0, &outcome.Wait{Reason: v1alpha1.ReasonClockWrong, After: soon, Message: fmt.Sprintf(
 			"the clocks of the store and of the operator are more than %s apart: set the one that is wrong", skew)}
 	}
-	if err := r.Depot.Sweep(ctx, b, sweeps); err != nil {
+	if err := r.Depot.Sweep(ctx, b, store, sweeps); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "sweeping a backup repository") // it costs room, and no backup
 	}
 	b.Status.ProvenAt = &metav1.Time{Time: r.Now().Add(proof.Offset).Truncate(time.Second)}

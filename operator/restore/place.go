@@ -18,23 +18,23 @@ import (
 
 // place finds the workspace that the restore goes into, or makes it, and the account that writes there.
 func (r *Reconciler) place(ctx context.Context, s *scope) error {
-	s.workspace = &v1alpha1.Workspace{}
+	workspace := &v1alpha1.Workspace{}
 	where := client.ObjectKey{Namespace: s.Namespace, Name: s.Target()}
-	err := r.Client.Get(ctx, where, s.workspace)
+	err := r.Client.Get(ctx, where, workspace)
 	switch {
 	case client.IgnoreNotFound(err) != nil:
 		return fmt.Errorf("reading workspace %s: %w", where.Name, err)
 	case err != nil && s.Spec.Into.NewWorkspace == "":
 		return outcome.Stalled(v1alpha1.ReasonWorkspaceNotFound, "there is no workspace %s to restore into: write it, or set into.newWorkspace", where.Name)
-	case err == nil && s.Spec.Into.NewWorkspace != "" && !made(s.Restore, s.workspace):
+	case err == nil && s.Spec.Into.NewWorkspace != "" && !made(s.Restore, workspace):
 		return outcome.Stalled(v1alpha1.ReasonWorkspaceExists, "workspace %s is there already: choose another name, or set into.workspace and say what becomes of conflicts", where.Name)
 	case err != nil:
 		return r.makeWorkspace(ctx, s)
-	case !condition.True(s.workspace, v1alpha1.ConditionReady) || !s.workspace.DeletionTimestamp.IsZero():
+	case !condition.True(workspace, v1alpha1.ConditionReady) || !workspace.DeletionTimestamp.IsZero():
 		return &outcome.Wait{Reason: v1alpha1.ReasonWorkspaceNotReady, Message: "workspace " + where.Name + " is not ready: its status says why"}
 	}
-	s.Status.Namespace = s.workspace.TargetNamespace()
-	return acting.Maker{Client: r.Client, Live: r.Live}.Make(ctx, acting.Backup, s.Status.Namespace, s.workspace.UID)
+	s.Status.Namespace = workspace.TargetNamespace()
+	return acting.Maker{Client: r.Client, Live: r.Live}.Make(ctx, acting.Backup, s.Status.Namespace, workspace.UID)
 }
 
 // annotationRestore holds the UID of the Restore that made a workspace.
@@ -46,7 +46,7 @@ func made(one *v1alpha1.Restore, w *v1alpha1.Workspace) bool {
 
 // makeWorkspace makes the new workspace, if whoever asked may make one.
 func (r *Reconciler) makeWorkspace(ctx context.Context, s *scope) error {
-	if !(isDrill(s.Restore) && s.requester.Username == r.Operator) {
+	if !r.rehearses(s) {
 		err := r.Objects.May(s.Namespace, s.requester)(ctx, "create", objects.Resource{Group: v1alpha1.GroupVersion.Group, Version: v1alpha1.GroupVersion.Version, Resource: "workspaces", Kind: "Workspace"})
 		if apierrors.IsForbidden(err) {
 			return outcome.Stalled(v1alpha1.ReasonNotAllowed, "%s may not make workspaces in %s: have somebody write this restore who may", s.requester.Username, s.Namespace)

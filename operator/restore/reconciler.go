@@ -23,12 +23,8 @@ import (
 	"github.com/broletto/broletto/operator/outcome"
 )
 
-const (
-	// named is how many objects a status names.
-	named = 64
-	// soon is when to look again at what the cluster does by itself.
-	soon = time.Second
-)
+// soon is when to look again at what the cluster does by itself.
+const soon = time.Second
 
 // Reconciler restores.
 type Reconciler struct {
@@ -45,11 +41,10 @@ type Reconciler struct {
 type scope struct {
 	*v1alpha1.Restore
 	requester  authenticationv1.UserInfo  // who
-	backup     *v1alpha1.Backup           // backup
+	backup     *v1alpha1.Backup           // find
 	repository archive.Repository         // open
 	from       *v1alpha1.BackupRepository // open
 	manifest   *archive.Manifest          // open
-	workspace  *v1alpha1.Workspace        // place
 }
 
 // Reconcile restores, once.
@@ -59,9 +54,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, one *v1alpha1.Restore) (ctrl
 	}
 	before := one.DeepCopy()
 	err := r.converge(ctx, one)
-	if failure, is := errors.AsType[*depot.Failure](err); is {
-		ctrl.LoggerFrom(ctx).Error(failure.Cause, "a backup repository failed")
-	}
+	depot.Log(ctx, err)
 	done := "everything that the backup holds is there"
 	if one.Spec.Mode == v1alpha1.RestoreDryRun {
 		done = "nothing was written: status says what would be; set spec.mode to Apply to have it done"
@@ -98,6 +91,11 @@ func verdict(one *v1alpha1.Restore) error {
 
 // isDrill tells whether a policy rehearses: only the operator writes the label.
 func isDrill(one *v1alpha1.Restore) bool { return one.Labels[v1alpha1.LabelPolicy] != "" }
+
+// rehearses tells whether the operator asked for a drill: nobody's rights but the account's bound it.
+func (r *Reconciler) rehearses(s *scope) bool {
+	return isDrill(s.Restore) && s.requester.Username == r.Operator
+}
 
 // who finds who asked: the admission policies write it down.
 func (r *Reconciler) who(_ context.Context, s *scope) error {
@@ -165,7 +163,7 @@ func (r *Reconciler) restore(ctx context.Context, s *scope) error {
 	st.Creates, st.Same, st.Skipped, st.Replaced = count(report.Created), count(report.Same), count(report.Skipped), count(report.Replaced)
 	st.Conflicts, st.Refused, st.Lost = names(report.Skipped, report.Replaced), nil, lost
 	for _, n := range report.Refused.First {
-		st.Refused = append(st.Refused, v1alpha1.LeftOut{What: n.Object, Why: n.Why[:min(len(n.Why), 1024)]})
+		st.Refused = append(st.Refused, depot.LeftOut(n.Object, n.Why))
 	}
 	return nil
 }
@@ -188,12 +186,12 @@ func (r *Reconciler) compare(ctx context.Context, s *scope) error {
 func (r *Reconciler) put(ctx context.Context, s *scope, look bool) (objects.Report, []string, error) {
 	order := objects.Order{
 		Namespace: s.Status.Namespace, From: s.backup.TargetNamespace(), Conflicts: objects.Skip, Bindings: s.Spec.Bindings == v1alpha1.BindingsRestore,
-		DryRun: look || s.Spec.Mode == v1alpha1.RestoreDryRun, Names: named, May: r.Objects.May(s.Status.Namespace, s.requester),
+		DryRun: look || s.Spec.Mode == v1alpha1.RestoreDryRun, Names: depot.Named, May: r.Objects.May(s.Status.Namespace, s.requester),
 	}
 	if s.Spec.Into.Conflicts == v1alpha1.ConflictsReplace || look {
 		order.Conflicts = objects.Replace
 	}
-	if isDrill(s.Restore) && s.requester.Username == r.Operator {
+	if r.rehearses(s) {
 		order.May = func(context.Context, string, objects.Resource) error { return nil } // the account's rights alone bound it
 	}
 	var lost []archive.Lost
@@ -242,7 +240,7 @@ func count(t objects.Tally) int32 { return int32(min(t.Count, 1<<31-1)) } //noli
 func names(tallies ...objects.Tally) (out []string) {
 	for _, t := range tallies {
 		for _, n := range t.First {
-			if len(out) < named {
+			if len(out) < depot.Named {
 				out = append(out, n.Object)
 			}
 		}

@@ -72,7 +72,7 @@ func (s *scene) join() {
 	s.Join(&v1alpha1.BackupRepository{}, &v1alpha1.BackupRepositoryList{}, reconcile.AsReconciler(parts.Client, &repository.Reconciler{Client: parts.Client, Depot: d, Now: parts.Now}))
 	s.Join(&v1alpha1.BackupPolicy{}, &v1alpha1.BackupPolicyList{}, reconcile.AsReconciler(parts.Client, &backup.Policies{Client: parts.Client, Depot: d, Now: parts.Now}))
 	s.Join(&v1alpha1.Backup{}, &v1alpha1.BackupList{}, reconcile.AsReconciler(parts.Client, &backup.Backups{
-		Client: parts.Client, Live: s.Live(), Depot: d, Objects: reading, Events: parts.Events, Now: parts.Now,
+		Client: parts.Client, Live: s.Live(), Depot: d, Objects: reading, Now: parts.Now,
 	}))
 	s.Join(&v1alpha1.Restore{}, &v1alpha1.RestoreList{}, reconcile.AsReconciler(parts.Client, &restore.Reconciler{
 		Client: parts.Client, Live: s.Live(), Depot: d, Objects: reading, Now: parts.Now, Operator: operator,
