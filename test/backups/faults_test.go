@@ -20,6 +20,7 @@ func TestCrashBeforeStatus(t *testing.T) {
 	s := newScene(t, "crash")
 	s.Create(s.config("app", "digital first"))
 	b := s.backUp("prima")
+	s.backUp("seconda") // another one comes in between
 	manifest := b.Status.Manifest
 	b.Status = v1alpha1.BackupStatus{ObservedGeneration: -1}
 	if err := s.Operator().Status().Update(t.Context(), b); err != nil {
@@ -30,7 +31,7 @@ func TestCrashBeforeStatus(t *testing.T) {
 	if b.Status.Sequence != 1 || b.Status.Manifest != manifest {
 		t.Errorf("it is number %d, %s, and was number 1, %s", b.Status.Sequence, b.Status.Manifest, manifest)
 	}
-	if all := s.files("/manifests/"); len(all) != 1 {
+	if all := s.files("/manifests/"); len(all) != 2 {
 		t.Errorf("the bucket has %v", all)
 	}
 }
