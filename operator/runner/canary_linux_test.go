@@ -113,7 +113,7 @@ func testCanary(t *testing.T, mode string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0])
-	cmd.Env = []string{role + "=" + roleRunner, "URL=" + s.broker.URL, "CA=" + s.broker.ca(), "TOKEN=" + s.Broker.token,
+	cmd.Env = []string{role + "=" + roleRunner, "URL=" + s.broker.URL, "CA=" + s.broker.ca(), "TOKEN=" + s.Broker.Token,
 		"WORK=" + work, "PIDS=" + pids, "LOOK=" + look, "MODE=" + mode, "PATH=" + os.Getenv("PATH")}
 	log, err := cmd.CombinedOutput()
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/broker/client"
 	"github.com/broletto/broletto/operator/engine"
 	"github.com/broletto/broletto/operator/run"
 )
@@ -31,7 +32,7 @@ func (s *scope) claim(ctx context.Context) error {
 	patient, cancel := context.WithTimeout(ctx, min(lockPatience, cmp.Or(s.Patience, lockPatience)))
 	defer cancel()
 	order, err := s.Broker.Order(patient)
-	for locked(err) && pause(patient, 2*time.Second) == nil {
+	for locked(err) && client.Pause(patient, 2*time.Second) == nil {
 		if order, err = s.Broker.Order(patient); err != nil && patient.Err() != nil {
 			break
 		}
@@ -72,7 +73,7 @@ func (s *scope) learn() {
 	}
 	s.redact.add(string(s.order.Key))
 	s.redact.add(run.Passphrase(s.order.Key))
-	for _, path := range []string{s.Broker.token, filepath.Join(s.Account, "token")} {
+	for _, path := range []string{s.Broker.Token, filepath.Join(s.Account, "token")} {
 		if token, err := os.ReadFile(path); err == nil {
 			s.redact.add(string(token))
 		}
@@ -96,7 +97,7 @@ func (s *scope) fetch(ctx context.Context) error {
 		return nil
 	}
 	data, err := s.Broker.Get(ctx, run.PathSource)
-	if errors.Is(err, ErrNone) {
+	if errors.Is(err, client.ErrNone) {
 		return s.without(ctx)
 	}
 	if err != nil {
@@ -110,10 +111,10 @@ func (s *scope) without(ctx context.Context) error {
 	if s.order.Operation == v1alpha1.OperationApply {
 		return as(v1alpha1.FailureOutOfDate, errors.New("the source of the approved plan is not kept any more: approve a new one"))
 	}
-	if _, err := s.Broker.Get(ctx, run.PathState); errors.Is(err, ErrNone) && s.order.Operation == v1alpha1.OperationDestroy {
+	if _, err := s.Broker.Get(ctx, run.PathState); errors.Is(err, client.ErrNone) && s.order.Operation == v1alpha1.OperationDestroy {
 		s.report.Plan = &v1alpha1.PlanSummary{Digest: run.Digest(s.order.Key, nil, nil)}
 		return errNothing
-	} else if err != nil && !errors.Is(err, ErrNone) {
+	} else if err != nil && !errors.Is(err, client.ErrNone) {
 		return err
 	}
 	return errors.New("no source is kept although something was applied, so nothing can be said of it: apply once more, or set spec.deletionPolicy to Orphan")
@@ -131,7 +132,7 @@ func (s *scope) restore(ctx context.Context) error {
 		return nil
 	}
 	data, err := s.Broker.Get(ctx, run.PathState)
-	if errors.Is(err, ErrNone) {
+	if errors.Is(err, client.ErrNone) {
 		return nil
 	}
 	if err != nil {
@@ -161,7 +162,7 @@ func (s *scope) decide(ctx context.Context) (err error) {
 // was approved.
 func (s *scope) recall(ctx context.Context) error {
 	data, err := s.Broker.Get(ctx, run.PathPlan)
-	if errors.Is(err, ErrNone) {
+	if errors.Is(err, client.ErrNone) {
 		return as(v1alpha1.FailureOutOfDate, errors.New("the approved plan is not kept any more: approve a new one"))
 	}
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/broker/client"
 	"github.com/broletto/broletto/operator/engine"
 	"github.com/broletto/broletto/operator/run"
 )
@@ -160,10 +161,10 @@ func (s *scope) do(ctx context.Context, stop context.CancelCauseFunc) error {
 
 // beat tells the broker that the runner lives, until it is quiet. Whom the broker does not know any more has lost the state to another.
 func (s *scope) beat(ctx context.Context, stop context.CancelCauseFunc) {
-	for pause(ctx, s.beatEvery) == nil {
+	for client.Pause(ctx, s.beatEvery) == nil {
 		b, err := s.Broker.Beat(ctx)
 		var refused *run.Problem
-		var passing *passing
+		var passing *client.Passing
 		switch {
 		case errors.As(err, &passing):
 		case errors.As(err, &refused):

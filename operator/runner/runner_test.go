@@ -22,6 +22,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/broker/client"
 	"github.com/broletto/broletto/operator/engine"
 	"github.com/broletto/broletto/operator/run"
 )
@@ -190,7 +191,7 @@ func (s *stage) writesStates(t *testing.T, n int, between func(i int)) {
 				return err
 			}
 			for seen := false; !seen; {
-				if err := pause(ctx, time.Millisecond); err != nil {
+				if err := client.Pause(ctx, time.Millisecond); err != nil {
 					return fmt.Errorf("interrupted: %w", err)
 				}
 				s.broker.with(func() { seen = len(s.broker.states) > i })
@@ -290,7 +291,7 @@ func TestAnAnswerThatIsLostCostsNoState(t *testing.T) {
 			return err
 		}
 		for gone := false; !gone; {
-			if err := pause(ctx, time.Millisecond); err != nil {
+			if err := client.Pause(ctx, time.Millisecond); err != nil {
 				return err
 			}
 			s.broker.with(func() { gone = lost })
@@ -372,7 +373,7 @@ func TestTheBrokerIsKnownByItsCertificate(t *testing.T) {
 	if _, err := NewClient("http://broker", s.broker.ca(), "token"); err == nil {
 		t.Error("a client without TLS")
 	}
-	client, err := NewClient(s.broker.URL, anotherCA(t), s.Broker.token)
+	client, err := NewClient(s.broker.URL, anotherCA(t), s.Broker.Token)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/broletto/broletto/operator/broker/client"
 	"github.com/broletto/broletto/operator/run"
 )
 
@@ -30,7 +31,7 @@ type saver struct {
 
 // follow saves until ctx is done. When the broker refuses, the run has lost the state: its engine is interrupted.
 func (s *saver) follow(ctx context.Context, interrupt context.CancelCauseFunc) {
-	for pause(ctx, s.every) == nil {
+	for client.Pause(ctx, s.every) == nil {
 		err := s.save(ctx)
 		var refused *run.Problem
 		if errors.As(err, &refused) && ctx.Err() == nil {
