@@ -90,6 +90,13 @@ type BackupStatus struct {
 	// +kubebuilder:validation:Maximum=9007199254740991
 	Written int64 `json:"written,omitempty"`
 
+	// volumes is how the volumes are backed up, by claim, at most 256.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=256
+	Volumes []VolumeMove `json:"volumes,omitempty"`
+
 	// leftOut is what of the workspace is not in it, and why, at most 64.
 	// +optional
 	// +listType=atomic

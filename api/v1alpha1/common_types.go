@@ -31,7 +31,7 @@ const (
 	// LabelUse says what a Secret of a home namespace is for; what names a Secret takes only one that says so: "stack-variables" of
 	// spec.variablesFrom, "source-credentials" of a Stack's source. Its owner writes it.
 	LabelUse = "broletto.dev/use"
-	// LabelRun holds the UID of the StackRun that a Job and its pod work for. Only the operator writes it, on Jobs.
+	// LabelRun holds the UID of the StackRun, Backup or Restore that a Job and its pod work for. Only the operator writes it, on Jobs.
 	LabelRun = "broletto.dev/run"
 	// LabelStack holds the name of the Stack, on its StackRuns and on their Jobs and pods.
 	LabelStack = "broletto.dev/stack"

@@ -174,6 +174,13 @@ type RestoreStatus struct {
 	// +kubebuilder:validation:items:MaxLength=512
 	Lost []string `json:"lost,omitempty"`
 
+	// volumes is how the volumes are restored, by claim, at most 256.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=256
+	Volumes []VolumeMove `json:"volumes,omitempty"`
+
 	// bytesRead is how many bytes of objects were read, unpacked.
 	// +optional
 	// +kubebuilder:validation:Minimum=0

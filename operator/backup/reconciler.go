@@ -25,6 +25,7 @@ import (
 	"github.com/broletto/broletto/operator/depot"
 	"github.com/broletto/broletto/operator/objects"
 	"github.com/broletto/broletto/operator/outcome"
+	"github.com/broletto/broletto/operator/volumes"
 )
 
 // Finalizer keeps a Backup until the repository has forgotten it.
@@ -36,6 +37,7 @@ type Backups struct {
 	Live    client.Reader
 	Depot   *depot.Depot
 	Objects *objects.Client
+	Movers  *volumes.Movers
 	Now     func() time.Time
 }
 
@@ -77,7 +79,7 @@ func (r *Backups) converge(ctx context.Context, b *v1alpha1.Backup) error {
 		return lost(b)
 	}
 	s := &scope{Backup: b}
-	for _, phase := range []func(context.Context, *scope) error{r.open, r.find, r.place, r.read, r.verify} {
+	for _, phase := range []func(context.Context, *scope) error{r.open, r.find, r.place, r.move, r.read, r.clear, r.verify} {
 		if err := phase(ctx, s); err != nil {
 			return err
 		}
@@ -114,6 +116,9 @@ func lost(b *v1alpha1.Backup) error {
 
 // open opens the tenant's part of the repository.
 func (r *Backups) open(ctx context.Context, s *scope) (err error) {
+	if moving(s.Backup) {
+		return nil
+	}
 	if s.from, s.tenant, err = r.Depot.Find(ctx, s.Spec.Repository, s.Namespace); err != nil {
 		return err
 	}
@@ -123,6 +128,9 @@ func (r *Backups) open(ctx context.Context, s *scope) (err error) {
 
 // find finds what an earlier pass wrote.
 func (r *Backups) find(ctx context.Context, s *scope) error {
+	if moving(s.Backup) {
+		return nil
+	}
 	var m *archive.Manifest
 	var err error
 	if s.Status.Sequence > 0 {
@@ -193,7 +201,10 @@ func (r *Backups) read(ctx context.Context, s *scope) error {
 	for _, l := range left {
 		about.LeftOut = append(about.LeftOut, archive.LeftOut(l))
 	}
-	about.LeftOut = append(about.LeftOut, volumes(s.workspace)...)
+	about.LeftOut = append(about.LeftOut, leftOut(s.Status.Volumes)...)
+	if about.Volumes, err = volumes.Keep(s.Status.Volumes); err != nil {
+		return err
+	}
 	unrun, err := r.hooks(ctx, s)
 	if err != nil {
 		return err
@@ -251,17 +262,6 @@ func (r *Backups) hooks(ctx context.Context, s *scope) (out []archive.LeftOut, e
 	return out, nil
 }
 
-// volumes are left out: nothing reads them yet.
-func volumes(w *v1alpha1.Workspace) (out []archive.LeftOut) {
-	if w.Spec.Storage == nil {
-		return nil
-	}
-	for _, v := range w.Spec.Storage.Volumes {
-		out = append(out, archive.LeftOut{What: "persistentvolumeclaims/" + v.Name, Why: "what volumes hold is not backed up by this version: keep a dump of it elsewhere"})
-	}
-	return out
-}
-
 // administrators are what those may do whom the tenant names: what they may make and the account may not read is told.
 func (r *Backups) administrators(s *scope) (all []objects.May) {
 	for _, a := range s.tenant.Spec.Administrators {
@@ -295,6 +295,15 @@ func (r *Backups) verify(ctx context.Context, s *scope) error {
 	s.Status.Objects, s.Status.Bytes = int32(min(m.Objects, 1<<31-1)), found.Bytes //nolint:gosec // it is bounded
 	s.Status.StartedAt = &metav1.Time{Time: m.Started.Truncate(time.Second)}
 	s.Status.VerifiedAt = &metav1.Time{Time: m.Finished.Truncate(time.Second)}
+	if s.Status.Volumes == nil { // a crash has forgotten them, or another cluster made the backup
+		kept, err := volumes.Read(m.Volumes)
+		if err != nil {
+			return err
+		}
+		for _, k := range kept {
+			s.Status.Volumes = append(s.Status.Volumes, k.Move(v1alpha1.VolumeDone))
+		}
+	}
 	s.Status.LeftOut = nil
 	for _, l := range m.LeftOut[:min(len(m.LeftOut), depot.Named)] {
 		s.Status.LeftOut = append(s.Status.LeftOut, depot.LeftOut(l.What, l.Why))
@@ -338,6 +347,10 @@ func (r *Backups) forget(ctx context.Context, b *v1alpha1.Backup) error {
 	if err != nil {
 		return fmt.Errorf("reading namespace %s: %w", b.Namespace, err)
 	}
+	if gone, err := r.Movers.Clear(ctx, b.TargetNamespace(), b.UID); err != nil || !gone {
+		return cmp.Or(err, error(&outcome.Wait{Reason: v1alpha1.ReasonDeleting, Message: "a mover is at a volume still: it is being ended", After: time.Second}))
+	}
+	b.Status.Volumes = nil
 	s := &scope{Backup: b}
 	err = r.open(ctx, s)
 	if stall, is := errors.AsType[*outcome.Stall](err); is && (stall.Reason == v1alpha1.ReasonRepositoryNotFound || stall.Reason == v1alpha1.ReasonNotAHomeNamespace) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -14,6 +16,8 @@ import (
 
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/operator/concern"
+	"github.com/broletto/broletto/operator/move"
+	"github.com/broletto/broletto/operator/volumes"
 )
 
 // +kubebuilder:rbac:groups=broletto.dev,resources=backups,verbs=list;watch;create;update;delete
@@ -35,6 +39,7 @@ func (r *Backups) SetupWithManager(mgr ctrl.Manager) error {
 	waiting := func(ctx context.Context, namespace string, fits func(*v1alpha1.Backup) bool) []reconcile.Request {
 		return concern.Requests(ctx, r.Client, &v1alpha1.BackupList{}, namespace, func(b *v1alpha1.Backup) bool { return b.Status.VerifiedAt == nil && fits(b) })
 	}
+	ofMover := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request { return volumes.For(o, move.Backup) })
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.Backup{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.BackupRepository{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
@@ -43,6 +48,8 @@ func (r *Backups) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.Workspace{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
 			return waiting(ctx, o.GetNamespace(), func(b *v1alpha1.Backup) bool { return string(b.Spec.Workspace) == o.GetName() })
 		})).
+		Watches(&batchv1.Job{}, ofMover).
+		Watches(&corev1.Pod{}, ofMover).
 		WithOptions(controller.Options{MaxConcurrentReconciles: atOnce, ReconciliationTimeout: longest}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }

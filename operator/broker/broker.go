@@ -51,6 +51,8 @@ type Options struct {
 	Live client.Client
 	// Runs reads StackRuns, best from a cache.
 	Runs client.Reader
+	// Movers know what movers are to do; nil: there are none.
+	Movers Movers
 	// Now is the clock; nil: the machine's.
 	Now func() time.Time
 	// BodyTime bounds how long a body may take; 0: two minutes.

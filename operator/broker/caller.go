@@ -69,13 +69,18 @@ func newCallers(o Options) *callers {
 	return &callers{Options: o, reviews: make(chan struct{}, maxReviews), known: map[[sha256.Size]byte]answer{}}
 }
 
-// find is who calls; everybody but the pod of a run that goes on is refused.
-func (c *callers) find(r *http.Request) (*caller, error) {
+// caller is the pod that calls; everybody but the pods of Jobs that work for something is refused.
+func (c *callers) caller(r *http.Request) (pod, error) {
 	token, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !isBearer || token == "" {
-		return nil, forbidden("there is no bearer token: send that of audience %s", run.Audience)
+		return pod{}, forbidden("there is no bearer token: send that of audience %s", run.Audience)
 	}
-	p, err := c.pod(r.Context(), token)
+	return c.pod(r.Context(), token)
+}
+
+// find is who calls; everybody but the pod of a run that goes on is refused.
+func (c *callers) find(r *http.Request) (*caller, error) {
+	p, err := c.caller(r)
 	if err != nil {
 		return nil, err
 	}
@@ -164,9 +169,7 @@ func (c *callers) runOf(ctx context.Context, p pod) (*v1alpha1.StackRun, error) 
 			return all.Items[i].DeepCopy(), nil
 		}
 		if i >= 0 && reader == client.Reader(c.Live) {
-			return nil, &failure{http.StatusServiceUnavailable, run.Problem{
-				Class: v1alpha1.FailureInfrastructure, Message: "the Job of run " + all.Items[i].Name + " is not noted yet: ask again",
-			}}
+			return nil, later("the Job of run %s is not noted yet: ask again", all.Items[i].Name)
 		}
 	}
 	return nil, forbidden("there is no run of pod %s/%s", p.namespace, p.name)

@@ -26,6 +26,10 @@ func forbidden(format string, args ...any) error {
 	return refused(http.StatusForbidden, v1alpha1.FailureInfrastructure, format, args...)
 }
 
+func later(format string, args ...any) error {
+	return refused(http.StatusServiceUnavailable, v1alpha1.FailureInfrastructure, format, args...)
+}
+
 // judge says what a runner hears of an error. What the cluster said stays in the operator's log.
 func judge(err error) *failure {
 	var f *failure

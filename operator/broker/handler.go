@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/move"
 	"github.com/broletto/broletto/operator/run"
 	"github.com/broletto/broletto/operator/vault"
 )
@@ -44,8 +45,10 @@ func (b *Broker) handler() http.Handler {
 		"GET " + run.PathState:     b.holding(b.getState),
 		"PUT " + run.PathState:     b.putState,
 	} {
-		mux.Handle(pattern, b.serve(h))
+		mux.Handle(pattern, b.run(h))
 	}
+	mux.Handle("POST "+move.PathOrder, b.move(b.moveOrder))
+	mux.Handle("POST "+move.PathProgress, b.move(b.moveProgress))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		seen := &seen{ResponseWriter: w, code: http.StatusOK}
 		_, pattern := mux.Handler(r)
@@ -72,8 +75,19 @@ func (s *seen) WriteHeader(code int) {
 // Unwrap lets deadlines through.
 func (s *seen) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
-// serve finds out who calls, bounds the time, and tells what went wrong.
-func (b *Broker) serve(h handle) http.Handler {
+// run answers runners.
+func (b *Broker) run(h handle) http.Handler {
+	return b.serve(func(w http.ResponseWriter, r *http.Request) (string, error) {
+		c, err := b.callers.find(r)
+		if err != nil {
+			return "", err
+		}
+		return c.run.Namespace + "/" + c.run.Name, h(w, r, c)
+	})
+}
+
+// serve bounds the time and tells what went wrong. What answers says who asked, if it came to know.
+func (b *Broker) serve(answer func(http.ResponseWriter, *http.Request) (who string, err error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), b.BodyTime)
 		defer cancel()
@@ -81,14 +95,10 @@ func (b *Broker) serve(h handle) http.Handler {
 		until, _ := ctx.Deadline() // by the machine's clock, as connections want it
 		control := http.NewResponseController(w)
 		err := errors.Join(control.SetReadDeadline(until), control.SetWriteDeadline(until.Add(headerTime)))
-		name := ""
+		who := ""
 		if err == nil {
-			var c *caller
-			if c, err = b.callers.find(r); err == nil {
-				name = c.run.Namespace + "/" + c.run.Name
-				if err = h(w, r, c); err != nil { // or a runner that still sends hears of a broken connection instead of our answer
-					_, _ = io.CopyN(io.Discard, r.Body, 2*run.MaxBlob)
-				}
+			if who, err = answer(w, r); who != "" && err != nil { // or a runner that still sends hears of a broken connection instead of our answer
+				_, _ = io.CopyN(io.Discard, r.Body, 2*run.MaxBlob)
 			}
 		}
 		if err == nil {
@@ -97,11 +107,11 @@ func (b *Broker) serve(h handle) http.Handler {
 		f := judge(err)
 		if f.code == http.StatusForbidden {
 			b.telling.Do(func() {
-				log.Log.Info("refused a caller", "path", r.URL.Path, "from", r.RemoteAddr, "run", name, "why", f.Message)
+				log.Log.Info("refused a caller", "path", r.URL.Path, "from", r.RemoteAddr, "who", who, "why", f.Message)
 			})
 		}
 		if f.code >= http.StatusInternalServerError && r.Context().Err() == nil { // or the runner itself has hung up
-			log.Log.Error(err, "answering a runner", "path", r.URL.Path, "run", name)
+			log.Log.Error(err, "answering a runner", "path", r.URL.Path, "who", who)
 		}
 		_ = answerJSON(w, f.code, f.Problem)
 	})

@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,6 +22,7 @@ import (
 	"github.com/broletto/broletto/operator/archive"
 	"github.com/broletto/broletto/operator/archive/bucket"
 	"github.com/broletto/broletto/operator/condition"
+	"github.com/broletto/broletto/operator/move"
 	"github.com/broletto/broletto/operator/outcome"
 	"github.com/broletto/broletto/operator/s3"
 )
@@ -51,21 +54,34 @@ type Depot struct {
 
 // Bucket is a repository's, with its credentials as they are now.
 func (d *Depot) Bucket(ctx context.Context, r *v1alpha1.BackupRepository) (*bucket.Bucket, error) {
+	credentials, err := d.credentials(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return bucket.New(place(r), func() (s3.Credentials, error) { return credentials, nil })
+}
+
+// credentials are those of a repository's store, as they are now.
+func (d *Depot) credentials(ctx context.Context, r *v1alpha1.BackupRepository) (s3.Credentials, error) {
 	secret := &corev1.Secret{}
 	where := client.ObjectKey{Namespace: d.Namespace, Name: string(r.Spec.S3.CredentialsSecret)}
 	err := d.Live.Get(ctx, where, secret)
 	if apierrors.IsNotFound(err) || (err == nil && (len(secret.Data[keyID]) == 0 || len(secret.Data[keySecret]) == 0)) {
-		return nil, outcome.Stalled(v1alpha1.ReasonCredentialsMissing, "there is no Secret %s with %s and %s: make it with the credentials of the store", where, keyID, keySecret)
+		return s3.Credentials{}, outcome.Stalled(v1alpha1.ReasonCredentialsMissing, "there is no Secret %s with %s and %s: make it with the credentials of the store", where, keyID, keySecret)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading the credentials of repository %s: %w", r.Name, err)
+		return s3.Credentials{}, fmt.Errorf("reading the credentials of repository %s: %w", r.Name, err)
 	}
-	credentials := s3.Credentials{ID: string(secret.Data[keyID]), Secret: string(secret.Data[keySecret]), Token: string(secret.Data[keyToken])}
-	place := s3.Place{Endpoint: r.Spec.S3.Endpoint, Bucket: r.Spec.S3.Bucket, Region: r.Spec.S3.Region}
+	return s3.Credentials{ID: string(secret.Data[keyID]), Secret: string(secret.Data[keySecret]), Token: string(secret.Data[keyToken])}, nil
+}
+
+// place is where a repository's store is.
+func place(r *v1alpha1.BackupRepository) s3.Place {
+	p := s3.Place{Endpoint: r.Spec.S3.Endpoint, Bucket: r.Spec.S3.Bucket, Region: r.Spec.S3.Region}
 	if r.Spec.S3.Prefix != "" {
-		place.Prefix = r.Spec.S3.Prefix + "/"
+		p.Prefix = r.Spec.S3.Prefix + "/"
 	}
-	return bucket.New(place, func() (s3.Credentials, error) { return credentials, nil })
+	return p
 }
 
 // Find is the repository of that name, ready to be used by the tenant of a home namespace.
@@ -254,4 +270,35 @@ func LostNames(pages []archive.Lost) (out []string) {
 		}
 	}
 	return out
+}
+
+// Volumes is where the volumes of a tenant are in a repository, for a mover: the store, the password, and for how many days what is written is locked.
+func (d *Depot) Volumes(ctx context.Context, r *v1alpha1.BackupRepository, t *v1alpha1.Tenant, generation int32) (move.Store, string, int, error) {
+	a, err := d.Open(ctx, r, t)
+	if err != nil {
+		return move.Store{}, "", 0, err
+	}
+	c, err := d.credentials(ctx, r)
+	if err != nil {
+		return move.Store{}, "", 0, err
+	}
+	return move.Store{
+		Endpoint: r.Spec.S3.Endpoint, Region: r.Spec.S3.Region, Bucket: r.Spec.S3.Bucket,
+		Prefix:    place(r).Prefix + fmt.Sprintf("%s/volumes/%d/", t.Name, max(generation, 1)),
+		AccessKey: c.ID, SecretKey: c.Secret, SessionToken: c.Token,
+	}, a.Key.Password(), a.LockDays, nil
+}
+
+// Port is the port of a repository's store.
+func Port(r *v1alpha1.BackupRepository) (int32, error) {
+	u, err := url.Parse(r.Spec.S3.Endpoint)
+	if err != nil {
+		return 0, fmt.Errorf("the endpoint of repository %s: %w", r.Name, err)
+	}
+	text := u.Port()
+	if text == "" {
+		text = map[string]string{"https": "443", "http": "80"}[u.Scheme]
+	}
+	port, err := strconv.ParseUint(text, 10, 16)
+	return int32(port), err //nolint:gosec // it has 16 bits
 }

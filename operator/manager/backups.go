@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"cmp"
 	"errors"
 
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -12,6 +13,7 @@ import (
 	"github.com/broletto/broletto/operator/objects"
 	"github.com/broletto/broletto/operator/repository"
 	"github.com/broletto/broletto/operator/restore"
+	"github.com/broletto/broletto/operator/volumes"
 )
 
 // backups sets up what backs up and restores; operator is the operator's own user name.
@@ -20,13 +22,22 @@ func backups(mgr ctrl.Manager, c client.Client, operator string, o Options) erro
 	if err != nil {
 		return err
 	}
-	d := &depot.Depot{Client: c, Live: mgr.GetAPIReader(), Namespace: o.Namespace}
+	d := depotOf(mgr, c, o)
+	movers := &volumes.Movers{Client: c, Live: mgr.GetAPIReader(), Now: o.Now, Context: volumes.Context{Image: o.MoverImage, Namespace: o.Namespace}}
+	if o.Stacks != nil {
+		movers.BrokerURL, movers.BrokerCA, movers.BrokerPort = o.Stacks.BrokerURL, string(o.Stacks.BrokerCA), cmp.Or(o.Stacks.BrokerPort, brokerPort)
+	}
 	return errors.Join(
 		(&repository.Reconciler{Client: c, Depot: d, Now: o.Now}).SetupWithManager(mgr),
-		(&backup.Backups{Client: c, Live: mgr.GetAPIReader(), Depot: d, Objects: reading, Now: o.Now}).SetupWithManager(mgr),
+		(&backup.Backups{Client: c, Live: mgr.GetAPIReader(), Depot: d, Objects: reading, Movers: movers, Now: o.Now}).SetupWithManager(mgr),
 		(&backup.Policies{Client: c, Depot: d, Now: o.Now}).SetupWithManager(mgr),
-		(&restore.Reconciler{Client: c, Live: mgr.GetAPIReader(), Depot: d, Objects: reading, Now: o.Now, Operator: operator}).SetupWithManager(mgr),
+		(&restore.Reconciler{Client: c, Live: mgr.GetAPIReader(), Depot: d, Objects: reading, Movers: movers, Now: o.Now, Operator: operator}).SetupWithManager(mgr),
 		metrics.Registry.Register(backup.Collector(mgr.GetCache())),
 		metrics.Registry.Register(repository.Collector(mgr.GetCache())),
 	)
+}
+
+// depotOf opens backup repositories.
+func depotOf(mgr ctrl.Manager, c client.Client, o Options) *depot.Depot {
+	return &depot.Depot{Client: c, Live: mgr.GetAPIReader(), Namespace: o.Namespace}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/broletto/broletto/operator/broker"
 	"github.com/broletto/broletto/operator/vault"
+	"github.com/broletto/broletto/operator/volumes"
 )
 
 // BrokerURL is where runners find the broker unless they are told otherwise: the Service of that name.
@@ -35,6 +36,7 @@ func runs(mgr ctrl.Manager, o Options) (*Stacks, error) {
 	kept := vault.New(store, secrets) // the keys stay here: another store sees nothing but ciphertext
 	b, err := broker.New(ctx, broker.Options{
 		Address: o.BrokerAddress, URL: o.BrokerURL, Namespace: o.Namespace, Vault: kept, Live: live, Runs: mgr.GetClient(), Now: o.Now,
+		Movers: &volumes.Orders{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Depot: depotOf(mgr, mgr.GetClient(), o)},
 	})
 	if err != nil {
 		return nil, err

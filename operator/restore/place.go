@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,6 +15,7 @@ import (
 	"github.com/broletto/broletto/operator/condition"
 	"github.com/broletto/broletto/operator/objects"
 	"github.com/broletto/broletto/operator/outcome"
+	"github.com/broletto/broletto/operator/volumes"
 )
 
 // place finds the workspace that the restore goes into, or makes it, and the account that writes there.
@@ -33,7 +35,7 @@ func (r *Reconciler) place(ctx context.Context, s *scope) error {
 	case !condition.True(workspace, v1alpha1.ConditionReady) || !workspace.DeletionTimestamp.IsZero():
 		return &outcome.Wait{Reason: v1alpha1.ReasonWorkspaceNotReady, Message: "workspace " + where.Name + " is not ready: its status says why"}
 	}
-	s.Status.Namespace = workspace.TargetNamespace()
+	s.workspace, s.Status.Namespace = workspace, workspace.TargetNamespace()
 	return acting.Maker{Client: r.Client, Live: r.Live}.Make(ctx, acting.Backup, s.Status.Namespace, workspace.UID)
 }
 
@@ -55,7 +57,11 @@ func (r *Reconciler) makeWorkspace(ctx context.Context, s *scope) error {
 			return err
 		}
 	}
-	w, err := fresh(s.Restore, s.manifest.Spec)
+	kept, err := volumes.Read(s.manifest.Volumes)
+	var w *v1alpha1.Workspace
+	if err == nil {
+		w, err = fresh(s.Restore, s.manifest.Spec, kept)
+	}
 	if err != nil {
 		return outcome.Stalled(v1alpha1.ReasonDamaged, "backup %s does not say how its workspace was: %w; make a workspace and restore into that", s.backup.Name, err)
 	}
@@ -76,14 +82,22 @@ func (r *Reconciler) refused(err error, name string) error {
 	return fmt.Errorf("making workspace %s: %w", name, err)
 }
 
-// fresh is the new workspace: as the backup has it, but for its hosts, which another one serves, and its volumes, which nothing fills. A drill's
-// is cut off from everything, and goes with the drill.
-func fresh(one *v1alpha1.Restore, spec json.RawMessage) (*v1alpha1.Workspace, error) {
+// fresh is the new workspace: as the backup has it, but for its hosts, which another one serves, and volumes that the backup does not hold. A
+// drill's is cut off from everything, and goes with the drill.
+func fresh(one *v1alpha1.Restore, spec json.RawMessage, kept []volumes.Kept) (*v1alpha1.Workspace, error) {
 	w := &v1alpha1.Workspace{ObjectMeta: metav1.ObjectMeta{Namespace: one.Namespace, Name: one.Target(), Annotations: map[string]string{annotationRestore: string(one.UID)}}}
 	if err := json.Unmarshal(spec, &w.Spec); err != nil {
 		return nil, err
 	}
-	w.Spec.Network.Hosts, w.Spec.Network.Exposure, w.Spec.Storage = nil, v1alpha1.ExposureNone, nil
+	w.Spec.Network.Hosts, w.Spec.Network.Exposure = nil, v1alpha1.ExposureNone
+	if storage := w.Spec.Storage; storage != nil {
+		storage.Volumes = slices.DeleteFunc(storage.Volumes, func(v v1alpha1.Volume) bool {
+			return !slices.ContainsFunc(kept, func(k volumes.Kept) bool { return k.Name == v.Name })
+		})
+		if len(storage.Volumes) == 0 {
+			w.Spec.Storage = nil
+		}
+	}
 	if !isDrill(one) {
 		return w, nil
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/broletto/broletto/operator/depot"
 	"github.com/broletto/broletto/operator/objects"
 	"github.com/broletto/broletto/operator/outcome"
+	"github.com/broletto/broletto/operator/volumes"
 )
 
 // soon is when to look again at what the cluster does by itself.
@@ -32,6 +33,7 @@ type Reconciler struct {
 	Live    client.Reader
 	Depot   *depot.Depot
 	Objects *objects.Client
+	Movers  *volumes.Movers
 	Now     func() time.Time
 	// Operator is the operator's own user name: what it asks for itself is a drill.
 	Operator string
@@ -45,6 +47,7 @@ type scope struct {
 	repository archive.Repository         // open
 	from       *v1alpha1.BackupRepository // open
 	manifest   *archive.Manifest          // open
+	workspace  *v1alpha1.Workspace        // place
 }
 
 // Reconcile restores, once.
@@ -67,7 +70,7 @@ func (r *Reconciler) converge(ctx context.Context, one *v1alpha1.Restore) error 
 		return verdict(one)
 	}
 	s := &scope{Restore: one}
-	for _, phase := range []func(context.Context, *scope) error{r.who, r.find, r.open, r.place, r.restore, r.compare} {
+	for _, phase := range []func(context.Context, *scope) error{r.who, r.find, r.open, r.place, r.fill, r.restore, r.compare, r.clear} {
 		if err := phase(ctx, s); err != nil {
 			return err
 		}
@@ -81,6 +84,8 @@ func verdict(one *v1alpha1.Restore) error {
 	switch {
 	case len(one.Status.Lost) > 0:
 		return outcome.Stalled(v1alpha1.ReasonPartlyRestored, "the backup no longer holds all that it did: status.lost says what; take another backup for that")
+	case failedVolumes(one) != nil:
+		return outcome.Stalled(v1alpha1.ReasonPartlyRestored, "volumes were not restored: %w; status.volumes says why", failedVolumes(one))
 	case len(one.Status.Refused) > 0:
 		return outcome.Stalled(v1alpha1.ReasonPartlyRestored, "some objects were refused: status.refused says which, and why; make another restore when that is mended")
 	case isDrill(one) && len(one.Status.Conflicts) > 0:
@@ -155,7 +160,7 @@ func (r *Reconciler) restore(ctx context.Context, s *scope) error {
 			return err
 		}
 	}
-	report, lost, err := r.put(ctx, s, false)
+	report, lost, err := r.put(ctx, s, false, everything)
 	if err != nil {
 		return err
 	}
@@ -173,7 +178,7 @@ func (r *Reconciler) compare(ctx context.Context, s *scope) error {
 	if !isDrill(s.Restore) {
 		return nil
 	}
-	report, lost, err := r.put(ctx, s, true)
+	report, lost, err := r.put(ctx, s, true, everything)
 	if err != nil {
 		return err
 	}
@@ -182,8 +187,10 @@ func (r *Reconciler) compare(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// put puts the objects of the backup back or, with look, finds what that would change.
-func (r *Reconciler) put(ctx context.Context, s *scope, look bool) (objects.Report, []string, error) {
+func everything(archive.Page) bool { return true }
+
+// put puts the objects of some pages of the backup back or, with look, finds what that would change.
+func (r *Reconciler) put(ctx context.Context, s *scope, look bool, which func(archive.Page) bool) (objects.Report, []string, error) {
 	order := objects.Order{
 		Namespace: s.Status.Namespace, From: s.backup.TargetNamespace(), Conflicts: objects.Skip, Bindings: s.Spec.Bindings == v1alpha1.BindingsRestore,
 		DryRun: look || s.Spec.Mode == v1alpha1.RestoreDryRun, Names: depot.Named, May: r.Objects.May(s.Status.Namespace, s.requester),
@@ -196,7 +203,7 @@ func (r *Reconciler) put(ctx context.Context, s *scope, look bool) (objects.Repo
 	}
 	var lost []archive.Lost
 	var failed error
-	report, err := r.Objects.Apply(ctx, order, r.pages(ctx, s, &lost, &failed))
+	report, err := r.Objects.Apply(ctx, order, r.pages(ctx, s, which, &lost, &failed))
 	if failed != nil {
 		return report, nil, depot.Unanswered(s.from, failed)
 	}
@@ -207,9 +214,9 @@ func (r *Reconciler) put(ctx context.Context, s *scope, look bool) (objects.Repo
 }
 
 // pages are the objects of the backup, what others need first.
-func (r *Reconciler) pages(ctx context.Context, s *scope, lost *[]archive.Lost, failed *error) iter.Seq2[objects.Page, error] {
+func (r *Reconciler) pages(ctx context.Context, s *scope, which func(archive.Page) bool, lost *[]archive.Lost, failed *error) iter.Seq2[objects.Page, error] {
 	m := *s.manifest
-	m.Pages = slices.Clone(m.Pages)
+	m.Pages = slices.DeleteFunc(slices.Clone(m.Pages), func(p archive.Page) bool { return !which(p) })
 	slices.SortStableFunc(m.Pages, func(a, b archive.Page) int {
 		return objects.Wave(objects.Resource(a.Resource)) - objects.Wave(objects.Resource(b.Resource))
 	})

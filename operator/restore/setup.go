@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -14,6 +16,8 @@ import (
 
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/operator/concern"
+	"github.com/broletto/broletto/operator/move"
+	"github.com/broletto/broletto/operator/volumes"
 )
 
 // +kubebuilder:rbac:groups=broletto.dev,resources=restores,verbs=list;watch
@@ -34,6 +38,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	waiting := func(ctx context.Context, o client.Object, fits func(*v1alpha1.Restore) bool) []reconcile.Request {
 		return concern.Requests(ctx, r.Client, &v1alpha1.RestoreList{}, o.GetNamespace(), func(one *v1alpha1.Restore) bool { return one.Status.FinishedAt == nil && fits(one) })
 	}
+	ofMover := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request { return volumes.For(o, move.Restore) })
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.Restore{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.Backup{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
@@ -42,6 +47,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.Workspace{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
 			return waiting(ctx, o, func(one *v1alpha1.Restore) bool { return one.Target() == o.GetName() })
 		})).
+		Watches(&batchv1.Job{}, ofMover).
+		Watches(&corev1.Pod{}, ofMover).
 		WithOptions(controller.Options{MaxConcurrentReconciles: atOnce, ReconciliationTimeout: longest}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }

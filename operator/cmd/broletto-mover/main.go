@@ -1,20 +1,30 @@
 // Command broletto-mover does one backup, restore, verification or maintenance of a volume and ends. It is made to run in a Job. Its
-// order comes in a file, as it has secrets; how far it is goes to standard output, a JSON object on a line, and so does its report at the end.
+// order, which has secrets, comes from the operator's broker or in a file; how far it is goes to the broker and to standard output, a JSON
+// object on a line, and so does its report at the end.
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
 	"os/signal"
 	"runtime/debug"
 	"sync"
 	"syscall"
+	"time"
 
+	_ "golang.org/x/crypto/x509roots/fallback" // an image without a distribution has no public authorities
+
+	"github.com/broletto/broletto/operator/broker/client"
 	"github.com/broletto/broletto/operator/move"
 	"github.com/broletto/broletto/operator/mover"
+	"github.com/broletto/broletto/operator/run"
 )
 
 // memory is where the garbage collector begins to work harder, in bytes. A mover's limit is 300 MiB.
@@ -29,7 +39,7 @@ func program() int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	order := flag.String("order", "/run/broletto/order.json", "file of the order; /dev/fd/3 is file descriptor 3")
+	order := flag.String("order", "", "file of the order; /dev/fd/3 is file descriptor 3. Empty: the broker is asked that "+run.EnvBroker+" names")
 	report := flag.String("report", "", "file for the report, such as /dev/termination-log; it is on standard output in any case")
 	flag.Parse()
 	if err := do(ctx, *order, *report); err != nil {
@@ -40,16 +50,13 @@ func program() int {
 }
 
 // do returns an error when not all was done.
-func do(ctx context.Context, order, report string) error {
-	f, err := os.Open(order) //nolint:gosec // whoever starts us says where
+func do(ctx context.Context, file, report string) error {
+	o, tell, err := read(ctx, file)
 	if err != nil {
 		return err
 	}
-	o, err := move.ReadOrder(f)
-	_ = f.Close()
-	if err != nil {
-		return err
-	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	var mu sync.Mutex
 	lines := json.NewEncoder(os.Stdout)
 	line := func(kind string, v any) {
@@ -58,8 +65,14 @@ func do(ctx context.Context, order, report string) error {
 		_ = lines.Encode(map[string]any{kind: v}) // nobody may be reading
 	}
 	m := mover.Mover{
-		Tell: func(p move.Progress) { line("progress", p) },
-		Say:  func(text string) { line("log", text) },
+		TellEvery: move.TellEvery,
+		Tell: func(p move.Progress) {
+			line("progress", p)
+			if tell(ctx, p) != nil { // nobody wants it done any more
+				stop()
+			}
+		},
+		Say: func(text string) { line("log", text) },
 	}
 	r := m.Run(ctx, o)
 	line("report", r)
@@ -73,6 +86,46 @@ func do(ctx context.Context, order, report string) error {
 	}
 	return nil
 }
+
+// read reads the order, from a file or the broker, and says whom to tell how far it is. That one returns an error when the order holds no more.
+func read(ctx context.Context, file string) (o move.Order, tell func(context.Context, move.Progress) error, err error) {
+	if file != "" {
+		f, err := os.Open(file) //nolint:gosec // whoever starts us says where
+		if err != nil {
+			return o, nil, err
+		}
+		defer func() { _ = f.Close() }()
+		o, err = move.ReadOrder(f)
+		return o, func(context.Context, move.Progress) error { return nil }, err
+	}
+	broker, err := client.New(os.Getenv(run.EnvBroker), os.Getenv(run.EnvBrokerCA), cmp.Or(os.Getenv(run.EnvToken), move.TokenFile))
+	if err != nil {
+		return o, nil, err
+	}
+	patient, end := context.WithTimeout(ctx, orderPatience)
+	defer end()
+	data, err := broker.Call(patient, http.MethodPost, move.PathOrder, nil, nil)
+	if err != nil {
+		return o, nil, fmt.Errorf("asking the broker for the order: %w", err)
+	}
+	o, err = move.ReadOrder(bytes.NewReader(data))
+	return o, func(ctx context.Context, p move.Progress) error {
+		data, err := json.Marshal(p)
+		if err != nil {
+			return err
+		}
+		_, err = broker.Once(ctx, http.MethodPost, move.PathProgress, data, nil)
+		if _, refused := errors.AsType[*run.Problem](err); refused {
+			if _, passes := errors.AsType[*client.Passing](err); !passes {
+				return err
+			}
+		}
+		return nil // it is told again
+	}, err
+}
+
+// orderPatience is how long an order is waited for.
+const orderPatience = 10 * time.Minute
 
 // terminationMessage is how much a kubelet reads of a container's last words, in bytes.
 const terminationMessage = 4096

@@ -1,0 +1,131 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/archive"
+	"github.com/broletto/broletto/operator/depot"
+	"github.com/broletto/broletto/operator/move"
+	"github.com/broletto/broletto/operator/outcome"
+	"github.com/broletto/broletto/operator/volumes"
+)
+
+// moving tells whether a mover is at a volume: then there is no manifest yet, and the store needs not be asked for one.
+func moving(b *v1alpha1.Backup) bool {
+	return slices.ContainsFunc(b.Status.Volumes, func(v v1alpha1.VolumeMove) bool { return v.Job != "" && !volumes.Over(&v) })
+}
+
+// move has the volumes moved into the repository, one after the other. What cannot be moved is left out.
+func (r *Backups) move(ctx context.Context, s *scope) error {
+	if s.manifest != nil {
+		return nil
+	}
+	claims, err := r.Movers.Claims(ctx, s.TargetNamespace())
+	if err != nil {
+		return err
+	}
+	under := moving(s.Backup)
+	s.Status.Volumes = volumesOf(s.Status.Volumes, claims)
+	for i := range s.Status.Volumes {
+		v := &s.Status.Volumes[i]
+		if volumes.Over(v) {
+			continue
+		}
+		c := claims[slices.IndexFunc(claims, func(c volumes.Claim) bool { return c.Name == v.Name })]
+		t := volumes.Task{
+			Operation: move.Backup, For: client.ObjectKeyFromObject(s.Backup), UID: s.UID, Namespace: s.TargetNamespace(), Workspace: s.workspace.UID,
+			Claim: c.Name, Profile: c.Profile, Node: c.Node, User: c.User, Group: c.Group, FSGroup: c.FSGroup,
+		}
+		if v.Job != "" { // the pod that used it may be gone since
+			t.User, t.Group, t.FSGroup = v.User, v.Group, v.FSGroup
+		}
+		if t.StorePort, err = r.storePort(ctx, s); err != nil {
+			return err
+		}
+		if err := r.Movers.Step(ctx, t, v, func(ctx context.Context) error { return r.Client.Status().Update(ctx, s.Backup) }); err != nil {
+			return err
+		}
+	}
+	if under { // the store was not asked
+		return &outcome.Wait{Reason: v1alpha1.ReasonMovingVolumes, Message: "the volumes are in the repository; the objects follow", After: time.Millisecond}
+	}
+	return nil
+}
+
+// storePort is the port of the repository's store.
+func (r *Backups) storePort(ctx context.Context, s *scope) (int32, error) {
+	if s.from == nil {
+		var err error
+		if s.from, s.tenant, err = r.Depot.Find(ctx, s.Spec.Repository, s.Namespace); err != nil {
+			return 0, err
+		}
+	}
+	return depot.Port(s.from)
+}
+
+// volumesOf are the volumes of a backup: those that are there now, and those that a mover was at already.
+func volumesOf(before []v1alpha1.VolumeMove, claims []volumes.Claim) (out []v1alpha1.VolumeMove) {
+	for _, c := range claims {
+		v := v1alpha1.VolumeMove{Name: c.Name, Phase: v1alpha1.VolumeWaiting, Generation: 1}
+		if i := slices.IndexFunc(before, func(b v1alpha1.VolumeMove) bool { return b.Name == c.Name }); i >= 0 {
+			v = before[i]
+		}
+		if v.Job == "" && !volumes.Over(&v) {
+			v.Message = unmovable(c)
+			if v.Message != "" {
+				v.Phase = v1alpha1.VolumeFailed
+			}
+		}
+		out = append(out, v)
+	}
+	for _, v := range before {
+		if slices.ContainsFunc(claims, func(c volumes.Claim) bool { return c.Name == v.Name }) {
+			continue
+		}
+		if !volumes.Over(&v) {
+			v.Phase, v.Message = v1alpha1.VolumeFailed, "the claim was deleted while the backup was made"
+		}
+		out = append(out, v)
+	}
+	return out[:min(len(out), 256)]
+}
+
+// unmovable says why nothing can be read of a volume; empty: it can.
+func unmovable(c volumes.Claim) string {
+	switch {
+	case !c.Bound:
+		return "the claim is not bound to a volume yet: it holds nothing"
+	case c.Block:
+		return "it is a raw device, and files alone are backed up: keep a dump of it on another volume"
+	case c.Exclusive:
+		return "it is ReadWriteOncePod, and pod " + c.Pods[0] + " has it: make it ReadWriteOnce, or stop the pod for as long as backups take"
+	}
+	return ""
+}
+
+// leftOut are the volumes that are not in the backup, or not whole.
+func leftOut(all []v1alpha1.VolumeMove) (out []archive.LeftOut) {
+	for _, v := range all {
+		if v.Phase == v1alpha1.VolumeFailed || v.Message != "" {
+			out = append(out, archive.LeftOut{What: "persistentvolumeclaims/" + v.Name, Why: v.Message})
+		}
+	}
+	return out
+}
+
+// clear takes the movers away when what they did is in a manifest.
+func (r *Backups) clear(ctx context.Context, s *scope) error {
+	if s.Status.Volumes == nil {
+		return nil
+	}
+	if _, err := r.Movers.Clear(ctx, s.TargetNamespace(), s.UID); err != nil {
+		return fmt.Errorf("taking the movers of backup %s away: %w", s.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,192 @@
+package volumes
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"path"
+	"strings"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	batchv1ac "k8s.io/client-go/applyconfigurations/batch/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+	networkingv1ac "k8s.io/client-go/applyconfigurations/networking/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/apply"
+	"github.com/broletto/broletto/operator/move"
+	"github.com/broletto/broletto/operator/run"
+)
+
+// Account is the account of movers in every workspace, and their network policy's name. It has no rights.
+const Account = "broletto-mover"
+
+// Context is what the objects of a mover depend on beside its task.
+type Context struct {
+	Image     string // of the mover
+	Namespace string // of the operator, whose pods are the broker
+	BrokerURL string
+	BrokerCA  string // PEM
+	// BrokerPort is the port on which the operator's pods serve the broker.
+	BrokerPort int32
+}
+
+// Task is one volume that is to be moved.
+type Task struct {
+	Operation move.Operation // Backup or Restore
+	// For is the Backup or Restore, in the tenant's home namespace.
+	For     types.NamespacedName
+	UID     types.UID
+	Attempt int32
+	// Namespace is the workspace's, and Workspace its UID.
+	Namespace string
+	Workspace types.UID
+	Claim     string
+	Profile   v1alpha1.VolumeProfile
+	// Node is where the volume is in use and cannot be used elsewhere; empty: anywhere.
+	Node string
+	// User, Group and FSGroup are as whom the mover reads and writes; 0 of FSGroup: none.
+	User, Group, FSGroup int64
+	// StorePort is the port of the store.
+	StorePort int32
+}
+
+const (
+	// longest is how long a mover may take, in seconds; it is told to end before its pod is.
+	longest   = 12 * 3600
+	overtime  = 300
+	grace     = 60
+	tokenLife = 3600
+	// keptFor is how long a Job is kept that nobody takes away, in seconds.
+	keptFor = 24 * 3600
+
+	cacheBytes = 512 << 20
+
+	// annotationTask names the object that a mover works for, and annotationClaim the volume: labels have no room for the names.
+	annotationTask     = "broletto.dev/mover"
+	annotationClaim    = "broletto.dev/claim"
+	annotationProfile  = v1alpha1.AnnotationProfile
+	annotationProgress = "broletto.dev/progress"
+)
+
+// JobName is the name of the Job of a task. Policies know pods of movers by it.
+func (t Task) JobName() string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%s/%d", t.UID, t.Claim, t.Attempt))
+	return "move-" + hex.EncodeToString(sum[:8])
+}
+
+// For is the request for the Backup or Restore that a mover's Job or pod works for, if it is of that operation. Only the operator writes what
+// says so; the mapping of namespaces to tenants is injective.
+func For(o client.Object, operation move.Operation) []reconcile.Request {
+	name, is := strings.CutPrefix(o.GetAnnotations()[annotationTask], string(operation)+"/")
+	tenant, _, _ := strings.Cut(o.GetNamespace(), "--")
+	if !is || name == "" || o.GetLabels()[v1alpha1.LabelRun] == "" {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: tenant, Name: name}}}
+}
+
+// Rights are what movers of a workspace stand on: their account, which has none, and whom they reach beside the names' service: the broker and
+// the store, wherever that is. Tenants reach neither them nor their label.
+func Rights(t Task, c Context) []apply.Object {
+	labels := map[string]string{v1alpha1.LabelOwner: string(t.Workspace)}
+	operator := networkingv1ac.NetworkPolicyPeer().
+		WithNamespaceSelector(metav1ac.LabelSelector().WithMatchLabels(map[string]string{corev1.LabelMetadataName: c.Namespace})).
+		WithPodSelector(metav1ac.LabelSelector().WithMatchLabels(map[string]string{
+			"app.kubernetes.io/name": "broletto", "app.kubernetes.io/component": "operator",
+		}))
+	requires := func(key string, operator metav1.LabelSelectorOperator) *metav1ac.LabelSelectorRequirementApplyConfiguration {
+		return metav1ac.LabelSelectorRequirement().WithKey(key).WithOperator(operator)
+	}
+	return []apply.Object{
+		networkingv1ac.NetworkPolicy(Account, t.Namespace).WithLabels(labels).WithSpec(networkingv1ac.NetworkPolicySpec().
+			WithPodSelector(metav1ac.LabelSelector().WithMatchExpressions( // nobody else may write the one, and every run of a stack has the other
+				requires(v1alpha1.LabelRun, metav1.LabelSelectorOpExists), requires(v1alpha1.LabelStack, metav1.LabelSelectorOpDoesNotExist))).
+			WithPolicyTypes(networkingv1.PolicyTypeEgress).
+			WithEgress(
+				networkingv1ac.NetworkPolicyEgressRule().WithTo(operator).WithPorts(tcp(c.BrokerPort)),
+				networkingv1ac.NetworkPolicyEgressRule().WithPorts(tcp(t.StorePort)),
+			)),
+		corev1ac.ServiceAccount(Account, t.Namespace).WithLabels(labels).WithAutomountServiceAccountToken(false),
+	}
+}
+
+func tcp(port int32) *networkingv1ac.NetworkPolicyPortApplyConfiguration {
+	return networkingv1ac.NetworkPolicyPort().WithProtocol(corev1.ProtocolTCP).WithPort(intstr.FromInt32(port))
+}
+
+// Job is a mover's Job. Its pod is never made anew: the next attempt is a Job of its own.
+func Job(t Task, c Context) apply.Object {
+	labels := map[string]string{v1alpha1.LabelRun: string(t.UID)}
+	notes := map[string]string{
+		annotationTask: string(t.Operation) + "/" + t.For.Name, annotationClaim: t.Claim, annotationProfile: string(t.Profile),
+	}
+	return batchv1ac.Job(t.JobName(), t.Namespace).WithLabels(labels).WithAnnotations(notes).WithSpec(batchv1ac.JobSpec().
+		WithBackoffLimit(0).
+		WithTTLSecondsAfterFinished(keptFor).     // whoever wanted it may have gone
+		WithPodReplacementPolicy(batchv1.Failed). // never two at a time
+		WithTemplate(corev1ac.PodTemplateSpec().WithLabels(labels).WithAnnotations(notes).WithSpec(pod(t, c))))
+}
+
+func pod(t Task, c Context) *corev1ac.PodSpecApplyConfiguration {
+	security := corev1ac.PodSecurityContext().
+		WithRunAsNonRoot(t.User != 0).WithRunAsUser(t.User).WithRunAsGroup(t.Group).
+		WithSeccompProfile(corev1ac.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))
+	if t.FSGroup != 0 {
+		security.WithFSGroup(t.FSGroup).WithFSGroupChangePolicy(corev1.FSGroupChangeOnRootMismatch)
+	}
+	p := corev1ac.PodSpec().
+		WithServiceAccountName(Account).
+		WithAutomountServiceAccountToken(false).
+		WithEnableServiceLinks(false).
+		WithRestartPolicy(corev1.RestartPolicyNever).
+		WithActiveDeadlineSeconds(longest+overtime).
+		WithTerminationGracePeriodSeconds(grace).
+		WithSecurityContext(security).
+		WithContainers(container(t, c)).
+		WithVolumes(
+			corev1ac.Volume().WithName("data").WithPersistentVolumeClaim(corev1ac.PersistentVolumeClaimVolumeSource().WithClaimName(t.Claim)),
+			corev1ac.Volume().WithName("token").WithProjected(corev1ac.ProjectedVolumeSource().WithSources(corev1ac.VolumeProjection().
+				WithServiceAccountToken(corev1ac.ServiceAccountTokenProjection().WithAudience(run.Audience).WithPath(path.Base(move.TokenFile)).WithExpirationSeconds(tokenLife)))),
+			corev1ac.Volume().WithName("config").WithEmptyDir(corev1ac.EmptyDirVolumeSource().
+				WithMedium(corev1.StorageMediumMemory).WithSizeLimit(resource.MustParse("16Mi"))),
+			corev1ac.Volume().WithName("cache").WithEmptyDir(corev1ac.EmptyDirVolumeSource().WithSizeLimit(resource.MustParse("1Gi"))),
+		)
+	if t.Node != "" {
+		p.WithAffinity(corev1ac.Affinity().WithNodeAffinity(corev1ac.NodeAffinity().WithRequiredDuringSchedulingIgnoredDuringExecution(
+			corev1ac.NodeSelector().WithNodeSelectorTerms(corev1ac.NodeSelectorTerm().WithMatchFields(
+				corev1ac.NodeSelectorRequirement().WithKey(metav1.ObjectNameField).WithOperator(corev1.NodeSelectorOpIn).WithValues(t.Node))))))
+	}
+	return p
+}
+
+func container(t Task, c Context) *corev1ac.ContainerApplyConfiguration {
+	return corev1ac.Container().WithName("mover").WithImage(c.Image).WithArgs("-report="+corev1.TerminationMessagePathDefault).
+		WithEnv(corev1ac.EnvVar().WithName(run.EnvBroker).WithValue(c.BrokerURL), corev1ac.EnvVar().WithName(run.EnvBrokerCA).WithValue(c.BrokerCA)).
+		WithResources(corev1ac.ResourceRequirements().
+			WithRequests(corev1.ResourceList{
+				corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("128Mi"),
+			}).
+			WithLimits(corev1.ResourceList{
+				corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("320Mi"),
+				corev1.ResourceEphemeralStorage: resource.MustParse("1Gi"),
+			})).
+		WithSecurityContext(corev1ac.SecurityContext().
+			WithAllowPrivilegeEscalation(false).WithReadOnlyRootFilesystem(true).
+			WithCapabilities(corev1ac.Capabilities().WithDrop("ALL"))).
+		WithVolumeMounts(
+			corev1ac.VolumeMount().WithName("data").WithMountPath(move.DataFolder).WithReadOnly(t.Operation == move.Backup),
+			corev1ac.VolumeMount().WithName("token").WithMountPath(path.Dir(move.TokenFile)).WithReadOnly(true),
+			corev1ac.VolumeMount().WithName("config").WithMountPath(move.ConfigFolder),
+			corev1ac.VolumeMount().WithName("cache").WithMountPath(move.CacheFolder),
+		)
+}

@@ -1,0 +1,166 @@
+package volumes
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/broker"
+	"github.com/broletto/broletto/operator/depot"
+	"github.com/broletto/broletto/operator/move"
+)
+
+// Orders are what movers are told, through the broker. They are made when they are asked for, and kept nowhere.
+type Orders struct {
+	Client client.Client // with its cache of our kinds, and of Jobs that carry [v1alpha1.LabelRun]
+	Live   client.Reader
+	Depot  *depot.Depot
+}
+
+var _ broker.Movers = (*Orders)(nil)
+
+// work is what a mover works for.
+type work struct {
+	job        *batchv1.Job
+	home       string // namespace
+	workspace  string // that the data is of
+	repository v1alpha1.RepositoryName
+	volume     v1alpha1.VolumeMove
+	operation  move.Operation
+	existing   move.Existing
+}
+
+// Order is what the mover in a pod has to do.
+func (o *Orders) Order(ctx context.Context, m broker.Mover) (move.Order, error) {
+	w, err := o.find(ctx, m)
+	if err != nil {
+		return move.Order{}, err
+	}
+	r, t, err := o.Depot.Find(ctx, w.repository, w.home)
+	if err != nil {
+		return move.Order{}, err
+	}
+	out := move.Order{
+		Operation: w.operation,
+		Source:    move.Source{Tenant: w.home, Workspace: w.workspace, Volume: w.volume.Name},
+		Path:      move.DataFolder, Config: move.ConfigFolder, Cache: move.CacheFolder, CacheBytes: cacheBytes,
+		Profile:  move.Profile(w.job.Annotations[annotationProfile]),
+		Deadline: w.job.CreationTimestamp.Add(longest * time.Second),
+		Existing: w.existing,
+	}
+	if out.Store, out.Password, out.LockDays, err = o.Depot.Volumes(ctx, r, t, w.volume.Generation); err != nil {
+		return move.Order{}, err
+	}
+	if w.operation == move.Backup {
+		out.Backup = string(m.For)
+	} else {
+		out.Snapshots = []string{w.volume.Snapshot}
+	}
+	return out, out.Complete()
+}
+
+// Tell notes how far a mover is, on its Job.
+func (o *Orders) Tell(ctx context.Context, m broker.Mover, p move.Progress) error {
+	w, err := o.find(ctx, m)
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": w.job.UID, "annotations": map[string]string{annotationProgress: string(text)}}})
+	if err != nil {
+		return err
+	}
+	if err := o.Client.Patch(ctx, w.job.DeepCopy(), client.RawPatch(types.MergePatchType, patch)); err != nil {
+		return fmt.Errorf("noting how far Job %s/%s is: %w", w.job.Namespace, w.job.Name, err)
+	}
+	return nil
+}
+
+// find finds what a pod works for. Whoever has no volume left to move is refused.
+func (o *Orders) find(ctx context.Context, m broker.Mover) (*work, error) {
+	for _, reader := range []client.Reader{o.Client, o.Live} { // a cache may be behind
+		w, err := o.look(ctx, reader, m)
+		if err != nil || w != nil {
+			return w, err
+		}
+	}
+	return nil, fmt.Errorf("%w: nothing that it would work for is under way", broker.ErrNotAMover)
+}
+
+func (o *Orders) look(ctx context.Context, reader client.Reader, m broker.Mover) (*work, error) {
+	var jobs batchv1.JobList
+	if err := reader.List(ctx, &jobs, client.InNamespace(m.Namespace), client.MatchingLabels{v1alpha1.LabelRun: string(m.For)}); err != nil {
+		return nil, fmt.Errorf("listing the movers in %s: %w", m.Namespace, err)
+	}
+	i := slices.IndexFunc(jobs.Items, func(j batchv1.Job) bool { return j.UID == m.Job })
+	if i < 0 {
+		return nil, nil
+	}
+	w := &work{job: &jobs.Items[i]}
+	w.home, _, _ = strings.Cut(m.Namespace, "--")
+	operation, name, _ := strings.Cut(w.job.Annotations[annotationTask], "/")
+	w.operation = move.Operation(operation)
+	volumes, err := o.volumes(ctx, reader, m, w, client.ObjectKey{Namespace: w.home, Name: name})
+	if err != nil || volumes == nil {
+		return nil, err
+	}
+	claim := w.job.Annotations[annotationClaim]
+	at := slices.IndexFunc(volumes, func(v v1alpha1.VolumeMove) bool { return v.Name == claim })
+	if at < 0 || volumes[at].Job != m.Job || Over(&volumes[at]) {
+		if reader == client.Reader(o.Client) {
+			return nil, nil
+		}
+		if at >= 0 && volumes[at].Job == "" {
+			return nil, broker.ErrLater
+		}
+		return nil, nil
+	}
+	w.volume = volumes[at]
+	return w, nil
+}
+
+// volumes are those of the Backup or Restore, as far as it is under way.
+func (o *Orders) volumes(ctx context.Context, reader client.Reader, m broker.Mover, w *work, where client.ObjectKey) ([]v1alpha1.VolumeMove, error) {
+	switch w.operation {
+	case move.Backup:
+		b := &v1alpha1.Backup{}
+		err := reader.Get(ctx, where, b)
+		if apierrors.IsNotFound(err) || (err == nil && (b.UID != m.For || b.TargetNamespace() != m.Namespace || b.Status.VerifiedAt != nil || !b.DeletionTimestamp.IsZero())) {
+			return nil, nil
+		}
+		w.workspace, w.repository = string(b.Spec.Workspace), b.Spec.Repository
+		return b.Status.Volumes, err
+	case move.Restore:
+		one := &v1alpha1.Restore{}
+		err := reader.Get(ctx, where, one)
+		if apierrors.IsNotFound(err) || (err == nil && (one.UID != m.For || one.Status.Namespace != m.Namespace || one.Status.FinishedAt != nil || !one.DeletionTimestamp.IsZero())) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		b := &v1alpha1.Backup{}
+		err = reader.Get(ctx, client.ObjectKey{Namespace: where.Namespace, Name: one.Spec.Backup}, b)
+		if apierrors.IsNotFound(err) {
+			return nil, nil
+		}
+		w.workspace, w.repository, w.existing = string(b.Spec.Workspace), b.Spec.Repository, move.Keep
+		if one.Spec.Into.Conflicts == v1alpha1.ConflictsReplace {
+			w.existing = move.Replace
+		}
+		return one.Status.Volumes, err
+	}
+	return nil, nil
+}
