@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 
+	_ "golang.org/x/crypto/x509roots/fallback" // stores have certificates, and the image knows no authorities but these
+
 	"github.com/broletto/broletto/operator/move"
 	"github.com/broletto/broletto/operator/mover"
 )
