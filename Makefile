@@ -52,6 +52,10 @@ image: ## Make the operator's image and its bill of materials in dist/ (ARGS="-a
 runner-image: ## The same for the runner of stacks, with its engines (ARGS="-add terraform=/usr/local/bin/terraform")
 	@GOTOOLCHAIN=$(IMAGE_GO) go run -C hack/image ./cmd/image -program broletto-runner $(ARGS)
 
+.PHONY: mover-image
+mover-image: ## The same for the mover of volumes
+	@GOTOOLCHAIN=$(IMAGE_GO) go run -C hack/image ./cmd/image -program broletto-mover $(ARGS)
+
 ##@ How it is proven
 .PHONY: test
 test: ## Run all tests against a real control plane

@@ -47,6 +47,7 @@ func build(ctx context.Context, o Options, p *progress) (b built, err error) {
 	programs := map[string]image.Program{
 		"broletto":        {Dir: o.Source, Package: "./operator/cmd/broletto"},
 		"broletto-runner": {Dir: o.Source, Package: "./operator/cmd/broletto-runner"},
+		"broletto-mover":  {Dir: o.Source, Package: "./operator/cmd/broletto-mover"},
 		"coredns":         {Dir: filepath.Join(o.Source, "hack", "node", "coredns"), Package: "."},
 		"pause":           {Dir: filepath.Join(o.Source, "hack", "image"), Package: "./cmd/pause"},
 	}
@@ -100,6 +101,7 @@ func images(ctx context.Context, o Options, bin string) ([]image.Image, error) {
 	return []image.Image{
 		one(image.NonRoot, release.Operator, "ghcr.io/broletto/"+release.Operator+":"+version, probeImage),
 		runner,
+		one(image.NonRoot, release.Mover, "ghcr.io/broletto/"+release.Mover+":"+version),
 		one("", "pause", pauseImage),
 		one("", "coredns", corednsImage),
 		{Names: []string{busyboxImage}, Files: map[string][]image.File{runtime.GOARCH: tools}, Env: []string{"PATH=/bin"}},

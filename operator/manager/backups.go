@@ -16,6 +16,9 @@ import (
 	"github.com/broletto/broletto/operator/volumes"
 )
 
+// MoverImage is what the pods that move volumes run unless they are told otherwise.
+const MoverImage = "broletto-mover"
+
 // backups sets up what backs up and restores; operator is the operator's own user name.
 func backups(mgr ctrl.Manager, c client.Client, operator string, o Options) error {
 	reading, err := objects.New(mgr.GetConfig())

@@ -86,6 +86,8 @@ type Options struct {
 	BrokerURL string
 	// RunnerImage is what the pods of runs run.
 	RunnerImage string
+	// MoverImage is what the pods run that move volumes into stores of backups and back.
+	MoverImage string
 	// StateStore is where states of stacks are kept: "secrets", or an address s3://… or postgres://…; empty: in Secrets.
 	StateStore string
 	// StateStoreCredentials is the folder of its credentials, read again whenever they are used.

@@ -38,6 +38,7 @@ func TestSchemaRefuses(t *testing.T) {
 		"ArgumentNotFlag":    {"each item is one flag", `extraArgs: [verbose]`, "at '/extraArgs/0': 'verbose' does not match pattern"},
 		"AccountWithoutName": {"never the namespace's default account, which every pod there may use", `serviceAccount: {create: false}`, "at '/serviceAccount/name': minLength: got 0, want 1"},
 		"TagInRunner":        {"an image is said as the operator's", `runner: {image: {repository: "broletto-runner:v1"}}`, "at '/runner/image/repository': 'broletto-runner:v1' does not match pattern"},
+		"TagInMover":         {"an image is said as the operator's", `mover: {image: {repository: "broletto-mover:v1"}}`, "at '/mover/image/repository': 'broletto-mover:v1' does not match pattern"},
 		"SourceAddress":      {"an address is no range", `runner: {sourceRanges: [10.20.0.1]}`, "at '/runner/sourceRanges/0': '10.20.0.1' does not match pattern"},
 		"Removed":            {"null takes a default away, and the templates need it", `image: null`, "missing property 'image'"},
 	} {

@@ -2,8 +2,9 @@
 // Go give the same bytes, in whatever folder, clone or year.
 //
 // The operator's image holds one file, the program: what it needs of a distribution is inside it (time zones) or comes from the cluster (the
-// certificate of the API server, the one server it calls). The runner's holds the engines beside the program, and the certificates of
-// public authorities, for servers that sources come from. There is no shell, no user database, and nothing to update but the programs.
+// certificate of the API server) or from the program (those of public authorities). The mover's is like it. The runner's holds the engines
+// beside the program, and the certificates of public authorities in a file. There is no shell, no user database, and nothing to update but
+// the programs.
 package release
 
 import (
@@ -26,11 +27,13 @@ import (
 const (
 	Operator = "broletto"
 	Runner   = "broletto-runner"
+	Mover    = "broletto-mover"
 )
 
 var programs = map[string]program{
 	Operator: {Operator, "Broletto", "The operator of a shared municipal cloud", "Apache-2.0"},
 	Runner:   {Runner, "Broletto runner", "One run of an infrastructure-as-code stack, with its engines", "Apache-2.0 AND MPL-2.0"},
+	Mover:    {Mover, "Broletto mover", "Volumes and dumps into a store of backups and back", "Apache-2.0"},
 }
 
 type program struct{ name, title, description, licenses string }
@@ -42,7 +45,7 @@ const (
 
 // Options say what to make.
 type Options struct {
-	Program string   // Operator or Runner
+	Program string   // Operator, Runner or Mover
 	Root    string   // of the checkout
 	Out     string   // folder that gets the files
 	Archs   []string // such as amd64 and arm64
@@ -69,7 +72,7 @@ func Make(ctx context.Context, o Options) (Made, error) {
 	p, known := programs[o.Program]
 	switch {
 	case !known:
-		return Made{}, fmt.Errorf("program %q has no image: choose from %s and %s", o.Program, Operator, Runner)
+		return Made{}, fmt.Errorf("program %q has no image: choose from %s, %s and %s", o.Program, Operator, Runner, Mover)
 	case len(o.Add) > 0 && (o.Program != Runner || len(o.Archs) != 1):
 		return Made{}, errors.New("programs are added to the image of " + Runner + " for one architecture: say which with -arch")
 	}

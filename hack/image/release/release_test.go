@@ -209,6 +209,7 @@ func TestChart(t *testing.T) {
 	for file, want := range map[string]string{
 		"values.yaml":               "  repository: " + registry + Operator,
 		"../broletto/values.yaml":   "  image:\n    repository: " + registry + Runner,
+		"./values.yaml":             "  image:\n    repository: " + registry + Mover,
 		"templates/deployment.yaml": "          command: [/" + Operator + ", operator]",
 	} {
 		content, err := os.ReadFile(filepath.Join(root, "charts/broletto", file))

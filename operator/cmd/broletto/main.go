@@ -82,6 +82,7 @@ func operatorCommand() *cobra.Command {
 	flags.StringVar(&o.BrokerAddress, "broker-bind-address", ":9443", "address that serves runners of stacks over HTTPS; 0 for none")
 	flags.StringVar(&o.BrokerURL, "broker-url", manager.BrokerURL, "where runners of stacks find the broker")
 	flags.StringVar(&o.RunnerImage, "runner-image", manager.RunnerImage, "image of the pods that run stacks")
+	flags.StringVar(&o.MoverImage, "mover-image", manager.MoverImage, "image of the pods that move volumes into stores of backups and back")
 	flags.StringVar(&o.StateStore, "state-store", manager.StateStore, "where states of stacks are kept: secrets, s3://bucket/prefix?endpoint=https://host&region=name, or postgres://host/database")
 	flags.StringVar(&o.StateStoreCredentials, "state-store-credentials", "", "folder with access-key-id and secret-access-key, or username and password, of the state store")
 	flags.StringSliceVar(&o.SourceRanges, "source-ranges", nil, "ranges of private addresses that sources of stacks may be fetched from, such as 10.20.0.0/16")

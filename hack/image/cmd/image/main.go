@@ -32,14 +32,14 @@ func main() {
 func run(ctx context.Context) error {
 	root := flag.String("root", "../..", "root of the repository")
 	out := flag.String("out", "dist", "folder that gets the files, in the root unless absolute")
-	program := flag.String("program", release.Operator, "what the image is of: "+release.Operator+" or "+release.Runner)
+	program := flag.String("program", release.Operator, "what the image is of: "+release.Operator+", "+release.Runner+" or "+release.Mover)
 	archs := flag.String("arch", "", "architectures; another list gives another digest (default: amd64,arm64, but of "+release.Runner+" this machine's, as each is built for minutes)")
 	add := additions{}
 	flag.Var(add, "add", "program that "+release.Runner+" has beside its engines, such as terraform=/usr/local/bin/terraform; may be given several times")
 	tag := flag.String("tag", "", "tag of the image (default: the chart's appVersion, with -dirty where something is not committed)")
 	flag.Parse()
 	if *archs == "" {
-		*archs = map[string]string{release.Operator: "amd64,arm64", release.Runner: runtime.GOARCH}[*program]
+		*archs = map[string]string{release.Operator: "amd64,arm64", release.Runner: runtime.GOARCH, release.Mover: "amd64,arm64"}[*program]
 	}
 	o := release.Options{Program: *program, Archs: strings.Split(*archs, ","), Tag: *tag, Out: *out, Add: add, Progress: os.Stderr}
 	var err error
