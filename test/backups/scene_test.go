@@ -21,6 +21,7 @@ import (
 	"github.com/broletto/broletto/operator/objects"
 	"github.com/broletto/broletto/operator/repository"
 	"github.com/broletto/broletto/operator/restore"
+	"github.com/broletto/broletto/operator/volumes"
 	"github.com/broletto/broletto/test/cluster"
 	"github.com/broletto/broletto/test/stage"
 	"github.com/broletto/broletto/test/stores"
@@ -68,14 +69,15 @@ func (s *scene) join() {
 	if err != nil {
 		s.Fatal(err)
 	}
+	movers := &volumes.Movers{Client: parts.Client, Live: s.Live(), Now: parts.Now}
 	d := &depot.Depot{Client: parts.Client, Live: s.Live(), Namespace: manager.Namespace}
 	s.Join(&v1alpha1.BackupRepository{}, &v1alpha1.BackupRepositoryList{}, reconcile.AsReconciler(parts.Client, &repository.Reconciler{Client: parts.Client, Depot: d, Now: parts.Now}))
 	s.Join(&v1alpha1.BackupPolicy{}, &v1alpha1.BackupPolicyList{}, reconcile.AsReconciler(parts.Client, &backup.Policies{Client: parts.Client, Depot: d, Now: parts.Now}))
 	s.Join(&v1alpha1.Backup{}, &v1alpha1.BackupList{}, reconcile.AsReconciler(parts.Client, &backup.Backups{
-		Client: parts.Client, Live: s.Live(), Depot: d, Objects: reading, Now: parts.Now,
+		Client: parts.Client, Live: s.Live(), Depot: d, Objects: reading, Movers: movers, Now: parts.Now,
 	}))
 	s.Join(&v1alpha1.Restore{}, &v1alpha1.RestoreList{}, reconcile.AsReconciler(parts.Client, &restore.Reconciler{
-		Client: parts.Client, Live: s.Live(), Depot: d, Objects: reading, Now: parts.Now, Operator: operator,
+		Client: parts.Client, Live: s.Live(), Depot: d, Objects: reading, Movers: movers, Now: parts.Now, Operator: operator,
 	}))
 }
 

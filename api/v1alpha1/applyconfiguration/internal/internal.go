@@ -362,6 +362,14 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: verifiedAt
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: volumes
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.VolumeMove
+          elementRelationship: associative
+          keys:
+          - name
     - name: written
       type:
         scalar: numeric
@@ -1029,6 +1037,14 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: startedAt
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: volumes
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.VolumeMove
+          elementRelationship: associative
+          keys:
+          - name
 - name: com.github.broletto.broletto.api.v1alpha1.RestoreTarget
   map:
     fields:
@@ -1800,6 +1816,65 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: size
       type:
         namedType: com.github.broletto.broletto.api.v1alpha1.Amount
+- name: com.github.broletto.broletto.api.v1alpha1.VolumeMove
+  map:
+    fields:
+    - name: attempt
+      type:
+        scalar: numeric
+    - name: bytes
+      type:
+        scalar: numeric
+    - name: bytesPerSecond
+      type:
+        scalar: numeric
+    - name: files
+      type:
+        scalar: numeric
+    - name: fsGroup
+      type:
+        scalar: numeric
+    - name: generation
+      type:
+        scalar: numeric
+    - name: group
+      type:
+        scalar: numeric
+    - name: job
+      type:
+        namedType: io.k8s.apimachinery.pkg.types.UID
+    - name: message
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+    - name: phase
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.VolumePhase
+    - name: received
+      type:
+        scalar: numeric
+    - name: root
+      type:
+        scalar: string
+    - name: secondsLeft
+      type:
+        scalar: numeric
+    - name: sent
+      type:
+        scalar: numeric
+    - name: snapshot
+      type:
+        scalar: string
+    - name: totalBytes
+      type:
+        scalar: numeric
+    - name: user
+      type:
+        scalar: numeric
+- name: com.github.broletto.broletto.api.v1alpha1.VolumePhase
+  scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.Workspace
   map:
     fields:

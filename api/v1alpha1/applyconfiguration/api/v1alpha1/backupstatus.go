@@ -30,6 +30,8 @@ type BackupStatusApplyConfiguration struct {
 	Bytes *int64 `json:"bytes,omitempty"`
 	// written is how many files were new in the store; what did not change since the last backup is not written again.
 	Written *int64 `json:"written,omitempty"`
+	// volumes is how the volumes are backed up, by claim, at most 256.
+	Volumes []VolumeMoveApplyConfiguration `json:"volumes,omitempty"`
 	// leftOut is what of the workspace is not in it, and why, at most 64.
 	LeftOut []LeftOutApplyConfiguration `json:"leftOut,omitempty"`
 	// lost is what of it cannot be read back, such as "Secret/db", at most 64.
@@ -116,6 +118,19 @@ func (b *BackupStatusApplyConfiguration) WithBytes(value int64) *BackupStatusApp
 // If called multiple times, the Written field is set to the value of the last call.
 func (b *BackupStatusApplyConfiguration) WithWritten(value int64) *BackupStatusApplyConfiguration {
 	b.Written = &value
+	return b
+}
+
+// WithVolumes adds the given value to the Volumes field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Volumes field.
+func (b *BackupStatusApplyConfiguration) WithVolumes(values ...*VolumeMoveApplyConfiguration) *BackupStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithVolumes")
+		}
+		b.Volumes = append(b.Volumes, *values[i])
+	}
 	return b
 }
 

@@ -38,6 +38,8 @@ type RestoreStatusApplyConfiguration struct {
 	Refused []LeftOutApplyConfiguration `json:"refused,omitempty"`
 	// lost names what the backup no longer holds, at most 64.
 	Lost []string `json:"lost,omitempty"`
+	// volumes is how the volumes are restored, by claim, at most 256.
+	Volumes []VolumeMoveApplyConfiguration `json:"volumes,omitempty"`
 	// bytesRead is how many bytes of objects were read, unpacked.
 	BytesRead *int64 `json:"bytesRead,omitempty"`
 }
@@ -162,6 +164,19 @@ func (b *RestoreStatusApplyConfiguration) WithRefused(values ...*LeftOutApplyCon
 func (b *RestoreStatusApplyConfiguration) WithLost(values ...string) *RestoreStatusApplyConfiguration {
 	for i := range values {
 		b.Lost = append(b.Lost, values[i])
+	}
+	return b
+}
+
+// WithVolumes adds the given value to the Volumes field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Volumes field.
+func (b *RestoreStatusApplyConfiguration) WithVolumes(values ...*VolumeMoveApplyConfiguration) *RestoreStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithVolumes")
+		}
+		b.Volumes = append(b.Volumes, *values[i])
 	}
 	return b
 }
