@@ -31,9 +31,14 @@ func (r *Backups) move(ctx context.Context, s *scope) error {
 		return err
 	}
 	under := moving(s.Backup)
-	s.Status.Volumes = volumesOf(s.Status.Volumes, claims)
-	for i := range s.Status.Volumes {
-		v := &s.Status.Volumes[i]
+	all := volumesOf(s.Status.Volumes, claims)
+	defer func() { s.Status.Volumes = all }()
+	note := func(ctx context.Context) error {
+		s.Status.Volumes = slices.Clone(all) // the answer is read into it
+		return r.Client.Status().Update(ctx, s.Backup)
+	}
+	for i := range all {
+		v := &all[i]
 		if volumes.Over(v) {
 			continue
 		}
@@ -48,7 +53,7 @@ func (r *Backups) move(ctx context.Context, s *scope) error {
 		if t.StorePort, err = r.storePort(ctx, s); err != nil {
 			return err
 		}
-		if err := r.Movers.Step(ctx, t, v, func(ctx context.Context) error { return r.Client.Status().Update(ctx, s.Backup) }); err != nil {
+		if err := r.Movers.Step(ctx, t, v, note); err != nil {
 			return err
 		}
 	}

@@ -69,6 +69,9 @@ func (r *Reconciler) converge(ctx context.Context, one *v1alpha1.Restore) error 
 	if one.Status.FinishedAt != nil && one.Status.ObservedGeneration == one.Generation {
 		return verdict(one)
 	}
+	if one.Status.FinishedAt != nil { // it was a dry run
+		one.Status.FinishedAt, one.Status.Volumes = nil, nil
+	}
 	s := &scope{Restore: one}
 	for _, phase := range []func(context.Context, *scope) error{r.who, r.find, r.open, r.place, r.fill, r.restore, r.compare, r.clear} {
 		if err := phase(ctx, s); err != nil {

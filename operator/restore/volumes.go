@@ -49,13 +49,19 @@ func (r *Reconciler) fill(ctx context.Context, s *scope) error {
 	if err != nil {
 		return err
 	}
-	for i := range s.Status.Volumes {
-		v := &s.Status.Volumes[i]
+	all := s.Status.Volumes
+	defer func() { s.Status.Volumes = all }()
+	note := func(ctx context.Context) error {
+		s.Status.Volumes = slices.Clone(all) // the answer is read into it
+		return r.Client.Status().Update(ctx, s.Restore)
+	}
+	for i := range all {
+		v := &all[i]
 		t := volumes.Task{
 			Operation: move.Restore, For: client.ObjectKeyFromObject(s.Restore), UID: s.UID, Namespace: s.Status.Namespace, Workspace: s.workspace.UID,
 			Claim: v.Name, Profile: v1alpha1.ProfileGeneral, User: v.User, Group: v.Group, FSGroup: v.FSGroup, StorePort: port,
 		}
-		if err := r.Movers.Step(ctx, t, v, func(ctx context.Context) error { return r.Client.Status().Update(ctx, s.Restore) }); err != nil {
+		if err := r.Movers.Step(ctx, t, v, note); err != nil {
 			return err
 		}
 	}

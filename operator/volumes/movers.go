@@ -247,8 +247,8 @@ func endOf(job *batchv1.Job) *time.Time {
 
 // Clear ends the movers of a Backup or Restore, and tells whether none is left.
 func (m *Movers) Clear(ctx context.Context, namespace string, uid types.UID) (gone bool, err error) {
-	var jobs batchv1.JobList
-	if err := m.Client.List(ctx, &jobs, client.InNamespace(namespace), client.MatchingLabels{v1alpha1.LabelRun: string(uid)}); err != nil {
+	var jobs batchv1.JobList // the cache may not know of the last one
+	if err := m.Live.List(ctx, &jobs, client.InNamespace(namespace), client.MatchingLabels{v1alpha1.LabelRun: string(uid)}); err != nil {
 		return false, fmt.Errorf("listing the movers in %s: %w", namespace, err)
 	}
 	for i := range jobs.Items {

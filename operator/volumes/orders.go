@@ -9,7 +9,8 @@ import (
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -118,49 +119,57 @@ func (o *Orders) look(ctx context.Context, reader client.Reader, m broker.Mover)
 	}
 	claim := w.job.Annotations[annotationClaim]
 	at := slices.IndexFunc(volumes, func(v v1alpha1.VolumeMove) bool { return v.Name == claim })
-	if at < 0 || volumes[at].Job != m.Job || Over(&volumes[at]) {
-		if reader == client.Reader(o.Client) {
-			return nil, nil
-		}
-		if at >= 0 && volumes[at].Job == "" {
-			return nil, broker.ErrLater
-		}
-		return nil, nil
+	switch {
+	case at >= 0 && volumes[at].Job == m.Job && !Over(&volumes[at]):
+		w.volume = volumes[at]
+		return w, nil
+	case at >= 0 && volumes[at].Job != m.Job && reader == o.Live: // it is about to be noted, or another mover's turn
+		return nil, broker.ErrLater
 	}
-	w.volume = volumes[at]
-	return w, nil
+	return nil, nil
 }
 
 // volumes are those of the Backup or Restore, as far as it is under way.
 func (o *Orders) volumes(ctx context.Context, reader client.Reader, m broker.Mover, w *work, where client.ObjectKey) ([]v1alpha1.VolumeMove, error) {
 	switch w.operation {
 	case move.Backup:
-		b := &v1alpha1.Backup{}
-		err := reader.Get(ctx, where, b)
-		if apierrors.IsNotFound(err) || (err == nil && (b.UID != m.For || b.TargetNamespace() != m.Namespace || b.Status.VerifiedAt != nil || !b.DeletionTimestamp.IsZero())) {
-			return nil, nil
-		}
-		w.workspace, w.repository = string(b.Spec.Workspace), b.Spec.Repository
-		return b.Status.Volumes, err
-	case move.Restore:
-		one := &v1alpha1.Restore{}
-		err := reader.Get(ctx, where, one)
-		if apierrors.IsNotFound(err) || (err == nil && (one.UID != m.For || one.Status.Namespace != m.Namespace || one.Status.FinishedAt != nil || !one.DeletionTimestamp.IsZero())) {
-			return nil, nil
-		}
-		if err != nil {
+		b, err := find[*v1alpha1.Backup](ctx, reader, &v1alpha1.BackupList{}, where)
+		if b == nil || b.UID != m.For || b.TargetNamespace() != m.Namespace || b.Status.VerifiedAt != nil || !b.DeletionTimestamp.IsZero() {
 			return nil, err
 		}
-		b := &v1alpha1.Backup{}
-		err = reader.Get(ctx, client.ObjectKey{Namespace: where.Namespace, Name: one.Spec.Backup}, b)
-		if apierrors.IsNotFound(err) {
-			return nil, nil
+		w.workspace, w.repository = string(b.Spec.Workspace), b.Spec.Repository
+		return b.Status.Volumes, nil
+	case move.Restore:
+		one, err := find[*v1alpha1.Restore](ctx, reader, &v1alpha1.RestoreList{}, where)
+		if one == nil || one.UID != m.For || one.Status.Namespace != m.Namespace || one.Status.FinishedAt != nil || !one.DeletionTimestamp.IsZero() {
+			return nil, err
+		}
+		b, err := find[*v1alpha1.Backup](ctx, reader, &v1alpha1.BackupList{}, client.ObjectKey{Namespace: where.Namespace, Name: one.Spec.Backup})
+		if b == nil {
+			return nil, err
 		}
 		w.workspace, w.repository, w.existing = string(b.Spec.Workspace), b.Spec.Repository, move.Keep
 		if one.Spec.Into.Conflicts == v1alpha1.ConflictsReplace {
 			w.existing = move.Replace
 		}
-		return one.Status.Volumes, err
+		return one.Status.Volumes, nil
 	}
 	return nil, nil
+}
+
+// find is the object of a name, which is the cache's own; nil: there is none. The operator may list our kinds, and get none of them by itself.
+func find[O client.Object](ctx context.Context, reader client.Reader, all client.ObjectList, where client.ObjectKey) (found O, err error) {
+	err = reader.List(ctx, all, client.InNamespace(where.Namespace), client.UnsafeDisableDeepCopy)
+	if err == nil {
+		err = meta.EachListItem(all, func(item runtime.Object) error {
+			if o, is := item.(O); is && o.GetName() == where.Name {
+				found = o
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		return found, fmt.Errorf("looking for %s: %w", where, err)
+	}
+	return found, nil
 }

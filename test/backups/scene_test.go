@@ -36,6 +36,7 @@ type scene struct {
 	tenant     *v1alpha1.Tenant
 	workspace  *v1alpha1.Workspace
 	comune     client.Client // an administrator of the tenant
+	depot      *depot.Depot
 }
 
 func newScene(t *testing.T, name string, edit ...func(*v1alpha1.BackupRepository)) *scene {
@@ -47,7 +48,9 @@ func newScene(t *testing.T, name string, edit ...func(*v1alpha1.BackupRepository
 		t.Fatal(err)
 	}
 	c := s.Consortium()
-	s.tenant = s.Tenant("a")
+	s.tenant = s.Tenant("a", func(t *v1alpha1.Tenant) {
+		t.Spec.StorageClasses = append(t.Spec.StorageClasses, v1alpha1.StorageClass{Name: s.ID("class")})
+	})
 	s.gateway.NewLockedBucket(t, "salvataggi")
 	s.repository = s.store("primario", "salvataggi", edit...)
 	s.Ready(c, s.tenant, s.repository)
@@ -69,8 +72,11 @@ func (s *scene) join() {
 	if err != nil {
 		s.Fatal(err)
 	}
-	movers := &volumes.Movers{Client: parts.Client, Live: s.Live(), Now: parts.Now}
+	movers := &volumes.Movers{Client: parts.Client, Live: s.Live(), Now: parts.Now, Context: volumes.Context{
+		Image: "broletto-mover", Namespace: manager.Namespace, BrokerURL: "https://broker.example", BrokerPort: 9443,
+	}}
 	d := &depot.Depot{Client: parts.Client, Live: s.Live(), Namespace: manager.Namespace}
+	s.depot = d
 	s.Join(&v1alpha1.BackupRepository{}, &v1alpha1.BackupRepositoryList{}, reconcile.AsReconciler(parts.Client, &repository.Reconciler{Client: parts.Client, Depot: d, Now: parts.Now}))
 	s.Join(&v1alpha1.BackupPolicy{}, &v1alpha1.BackupPolicyList{}, reconcile.AsReconciler(parts.Client, &backup.Policies{Client: parts.Client, Depot: d, Now: parts.Now}))
 	s.Join(&v1alpha1.Backup{}, &v1alpha1.BackupList{}, reconcile.AsReconciler(parts.Client, &backup.Backups{

@@ -1,0 +1,193 @@
+package backups
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/broker"
+	"github.com/broletto/broletto/operator/move"
+	"github.com/broletto/broletto/operator/mover"
+	"github.com/broletto/broletto/operator/volumes"
+	"github.com/broletto/broletto/test/stage"
+)
+
+// kubelet runs the pods of movers in this process, on folders that stand for volumes. Everything else of them is real: the Job controller makes
+// them, the binder binds their claims, and what they are told comes from whom the broker asks.
+type kubelet struct {
+	*scene
+	class   string
+	folders string
+	orders  *volumes.Orders
+
+	mu sync.Mutex
+	// spoil changes an order, or says that the pod dies.
+	spoil func(o *move.Order) (dies bool)
+	seen  []move.Order
+}
+
+// newKubelet gives the scene's tenant a class of volumes and runs movers until the test ends.
+func newKubelet(s *scene) *kubelet {
+	s.Helper()
+	k := &kubelet{scene: s, class: s.ID("class"), folders: s.TempDir()}
+	k.orders = &volumes.Orders{Client: s.Parts().Client, Live: s.Live(), Depot: s.depot}
+	s.Create(&storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: k.class}, Provisioner: "kubernetes.io/no-provisioner", VolumeBindingMode: new(storagev1.VolumeBindingImmediate)})
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		for ctx.Err() == nil {
+			if err := k.round(ctx); err != nil && ctx.Err() == nil {
+				s.Logf("the kubelet: %v", err)
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(200 * time.Millisecond):
+			}
+		}
+	})
+	s.Cleanup(func() { stop(); running.Wait() })
+	return k
+}
+
+// bind makes a volume for a claim and returns its folder.
+func (k *kubelet) bind(namespace, claim string) string {
+	k.Helper()
+	folder := filepath.Join(k.folders, namespace, claim)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		k.Fatal(err)
+	}
+	k.Create(&corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: k.ID(namespace + "-" + claim)}, Spec: corev1.PersistentVolumeSpec{
+		Capacity: corev1.ResourceList{"storage": resource.MustParse("1Gi")}, AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+		StorageClassName: k.class, PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimRetain,
+		ClaimRef:               &corev1.ObjectReference{Kind: "PersistentVolumeClaim", APIVersion: "v1", Namespace: namespace, Name: claim},
+		PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "example.org", VolumeHandle: namespace + "-" + claim}},
+	}})
+	return folder
+}
+
+// volume has the workspace ask for a volume, and waits until it is bound.
+func (k *kubelet) volume(name string) (folder string) {
+	k.Helper()
+	folder = k.bind(k.workspace.TargetNamespace(), name)
+	stage.Edit(k.Stage, k.workspace, func(w *v1alpha1.Workspace) {
+		w.Spec.Storage = &v1alpha1.WorkspaceStorage{Volumes: []v1alpha1.Volume{{Name: name, Size: "1Gi", Class: k.class}}}
+	})
+	c := &corev1.PersistentVolumeClaim{ObjectMeta: stage.In(k.workspace.TargetNamespace(), name)}
+	k.Until("claim "+name+" is bound", func() error {
+		if err := k.Admin.Get(k.Context(), client.ObjectKeyFromObject(c), c); err != nil || c.Status.Phase != corev1.ClaimBound {
+			return cmp.Or(err, errors.New("it is not"))
+		}
+		return nil
+	})
+	k.CaughtUp(c)
+	k.Ready(k.workspace)
+	return folder
+}
+
+// round runs every pod of a mover that waits.
+func (k *kubelet) round(ctx context.Context) error {
+	var pods corev1.PodList
+	if err := k.Admin.List(ctx, &pods, client.HasLabels{v1alpha1.LabelRun}); err != nil {
+		return err
+	}
+	for i := range pods.Items {
+		p := &pods.Items[i]
+		owner := metav1.GetControllerOf(p)
+		if p.Status.Phase != corev1.PodPending || owner == nil || !strings.HasPrefix(p.Namespace, k.tenant.Name+"--") || !p.DeletionTimestamp.IsZero() {
+			continue
+		}
+		order, err := k.orders.Order(ctx, broker.Mover{Namespace: p.Namespace, Pod: p.Name, For: types.UID(p.Labels[v1alpha1.LabelRun]), Job: owner.UID})
+		if errors.Is(err, broker.ErrLater) || errors.Is(err, broker.ErrNotAMover) {
+			continue // it asks again
+		}
+		if err != nil {
+			return err
+		}
+		if err := k.run(ctx, p, order); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// run runs a mover and tells what came of it.
+func (k *kubelet) run(ctx context.Context, p *corev1.Pod, o move.Order) error {
+	k.mu.Lock()
+	spoil := k.spoil
+	k.seen = append(k.seen, o)
+	k.mu.Unlock()
+	o.Path = filepath.Join(k.folders, p.Namespace, p.Spec.Volumes[0].PersistentVolumeClaim.ClaimName)
+	work, err := os.MkdirTemp(k.folders, "mover-")
+	if err != nil {
+		return err
+	}
+	o.Config, o.Cache = filepath.Join(work, "config"), filepath.Join(work, "cache")
+	if err := errors.Join(os.Mkdir(o.Config, 0o700), os.Mkdir(o.Cache, 0o700)); err != nil {
+		return err
+	}
+	message := ""
+	p.Status.Phase = corev1.PodFailed
+	if spoil == nil || !spoil(&o) {
+		report := mover.Mover{}.Run(ctx, o)
+		text, err := json.Marshal(report)
+		if err != nil {
+			return err
+		}
+		message = string(text)
+		if report.Failure == nil {
+			p.Status.Phase = corev1.PodSucceeded
+		}
+	}
+	p.Status.ContainerStatuses = []corev1.ContainerStatus{{
+		Name: "mover", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Message: message, FinishedAt: metav1.Now()}},
+	}}
+	return k.Admin.Status().Update(ctx, p)
+}
+
+// write makes files in a folder, by name.
+func write(t testing.TB, folder string, files map[string]string) {
+	t.Helper()
+	for name, content := range files {
+		path := filepath.Join(folder, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(content), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// read is what a folder holds, by name.
+func read(t testing.TB, folder string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := filepath.WalkDir(folder, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(folder, path)
+		if err != nil {
+			return err
+		}
+		content, err := os.ReadFile(path) //nolint:gosec // of the test's own folder
+		out[name] = string(content)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}

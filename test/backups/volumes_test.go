@@ -1,0 +1,183 @@
+package backups
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/condition"
+	"github.com/broletto/broletto/operator/move"
+	"github.com/broletto/broletto/test/stage"
+)
+
+// TestVolumes: what volumes hold is backed up and comes back, in place and elsewhere, and what movers meet is told.
+func TestVolumes(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "vols", locked)
+	k := newKubelet(s)
+	folder := k.volume("documenti")
+	files := map[string]string{"atti/delibera-1.txt": "segretissimo", "città/bilancio.csv": "a;b\n", "vuoto": ""}
+	write(t, folder, files)
+	if err := os.Symlink("/etc/passwd", filepath.Join(folder, "fuori")); err != nil {
+		t.Fatal(err)
+	}
+	b := s.backUp("prima")
+	wantVolume(t, b.Status.Volumes, "documenti Done")
+	if v := b.Status.Volumes[0]; v.Snapshot == "" || v.Bytes != 16 || v.Files != 4 || v.Attempt != 1 {
+		t.Errorf("its volume is %+v", v)
+	}
+	if got := stage.Condition(b, v1alpha1.ConditionWhole); !strings.HasPrefix(got, "True") {
+		t.Errorf("Whole is %s; left out is %v", got, b.Status.LeftOut)
+	}
+	for name, content := range s.content("salvataggi") {
+		if strings.Contains(string(content), "segretissimo") || strings.Contains(name, "delibera") {
+			t.Errorf("%s tells what is backed up", name)
+		}
+	}
+	k.noMovers(t)
+	if err := os.Remove(filepath.Join(folder, "fuori")); err != nil { // WalkDir would follow it in what follows
+		t.Fatal(err)
+	}
+
+	t.Run("into another workspace", func(t *testing.T) {
+		s := s.on(t)
+		there := k.bind(s.tenant.Name+"--copia", "documenti")
+		r := s.bring(s.comune, "copia", "prima", func(r *v1alpha1.Restore) { r.Spec.Into = v1alpha1.RestoreTarget{NewWorkspace: "copia"} })
+		s.Ready(r)
+		wantVolume(t, r.Status.Volumes, "documenti Done")
+		if link, err := os.Readlink(filepath.Join(there, "fuori")); err != nil || link != "/etc/passwd" {
+			t.Errorf("the link leads to %q: %v", link, err)
+		}
+		if err := os.Remove(filepath.Join(there, "fuori")); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(files, read(t, there)); diff != "" {
+			t.Errorf("what came back (-want +got):\n%s", diff)
+		}
+		k.noMovers(t)
+	})
+	t.Run("in place", func(t *testing.T) {
+		s := s.on(t)
+		write(t, folder, map[string]string{"vuoto": "no more", "nuovo": "of today"})
+		r := s.bring(s.comune, "salta", "prima")
+		s.Ready(r)
+		wantVolume(t, r.Status.Volumes, "documenti Skipped")
+		if got := read(t, folder)["vuoto"]; got != "no more" {
+			t.Errorf("what was to stay is %q", got)
+		}
+		plan := s.bring(s.comune, "prova", "prima", func(r *v1alpha1.Restore) {
+			r.Spec.Into.Conflicts, r.Spec.Mode = v1alpha1.ConflictsReplace, v1alpha1.RestoreDryRun
+		})
+		s.Ready(plan)
+		wantVolume(t, plan.Status.Volumes, "documenti Waiting")
+		stage.Edit(s.Stage, plan, func(r *v1alpha1.Restore) { r.Spec.Mode = v1alpha1.RestoreApply })
+		s.Ready(plan)
+		wantVolume(t, plan.Status.Volumes, "documenti Done")
+		got := read(t, folder)
+		if got["vuoto"] != "" || got["nuovo"] != "of today" {
+			t.Errorf("it is %q", got)
+		}
+		k.noMovers(t)
+	})
+	t.Run("a mover that dies", func(t *testing.T) {
+		s := s.on(t)
+		k.while(func(o *move.Order) bool { return len(k.seen)%2 == 1 }, func() {
+			b := s.ask("ripresa")
+			k.later(t, b)
+			wantVolume(t, b.Status.Volumes, "documenti Done")
+		})
+		dead := func(*move.Order) bool { return true }
+		k.while(dead, func() {
+			b := s.ask("senza")
+			k.later(t, b)
+			wantVolume(t, b.Status.Volumes, "documenti Failed")
+			if got := stage.Condition(b, v1alpha1.ConditionWhole); !strings.HasPrefix(got, "False LeftOut") || len(b.Status.LeftOut) != 1 {
+				t.Errorf("Whole is %s, left out is %v", got, b.Status.LeftOut)
+			}
+			if v := b.Status.Volumes[0]; v.Attempt != 3 || !strings.Contains(v.Message, "without a word") {
+				t.Errorf("its volume is %+v", v)
+			}
+		})
+		k.noMovers(t)
+	})
+	t.Run("a backup that is deleted meanwhile", func(t *testing.T) {
+		s := s.on(t)
+		var b *v1alpha1.Backup
+		k.while(func(*move.Order) bool {
+			if err := s.comune.Delete(t.Context(), b); err != nil {
+				t.Error(err)
+			}
+			return true
+		}, func() {
+			b = s.ask("pentita")
+			s.Gone(b)
+		})
+		k.noMovers(t)
+	})
+}
+
+// while runs f with a kubelet that spoils what movers do.
+func (k *kubelet) while(spoil func(*move.Order) bool, f func()) {
+	set := func(spoil func(*move.Order) bool) {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.spoil, k.seen = spoil, nil
+	}
+	set(spoil)
+	defer set(nil)
+	f()
+}
+
+// later waits until a backup is Ready, while minutes go by before another mover is tried.
+func (k *kubelet) later(t *testing.T, b *v1alpha1.Backup) {
+	t.Helper()
+	s := k.on(t)
+	s.Until(b.Name+" is Ready", func() error {
+		s.Read(b)
+		if slices.ContainsFunc(b.Status.Volumes, func(v v1alpha1.VolumeMove) bool { return strings.HasSuffix(v.Message, "it is tried again") }) {
+			s.At(s.Now().Add(time.Minute))
+		}
+		if !condition.True(b, v1alpha1.ConditionReady) {
+			return fmt.Errorf("it is %s; volumes %+v", stage.Condition(b, v1alpha1.ConditionReady), b.Status.Volumes)
+		}
+		return nil
+	})
+}
+
+// noMovers checks that no Job is left.
+func (k *kubelet) noMovers(t *testing.T) {
+	t.Helper()
+	k.on(t).Until("no mover is left", func() error {
+		var jobs batchv1.JobList
+		if err := k.Admin.List(t.Context(), &jobs, client.HasLabels{v1alpha1.LabelRun}); err != nil {
+			return err
+		}
+		for _, j := range jobs.Items {
+			if strings.HasPrefix(j.Namespace, k.tenant.Name+"--") {
+				return fmt.Errorf("Job %s is", j.Name)
+			}
+		}
+		return nil
+	})
+}
+
+// wantVolume compares volumes, each by its name and phase.
+func wantVolume(t *testing.T, got []v1alpha1.VolumeMove, want ...string) {
+	t.Helper()
+	var all []string
+	for _, v := range got {
+		all = append(all, v.Name+" "+string(v.Phase))
+	}
+	if diff := cmp.Diff(want, all); diff != "" {
+		t.Errorf("volumes (-want +got):\n%s\n%+v", diff, got)
+	}
+}
