@@ -36,6 +36,8 @@ func TestBackups(t *testing.T) {
 	cities(t)
 	s := newSafe(t)
 	t.Run("Objects", s.objects)
+	t.Run("Database", s.database)
+	t.Run("Hooks", s.hooks)
 }
 
 // safe is a workspace and a repository that it is backed up into.
@@ -54,7 +56,8 @@ func newSafe(t *testing.T) *safe {
 	s.workspace = &v1alpha1.Workspace{ObjectMeta: stage.In("lugano", "archivio")}
 	s.workspace.Spec = v1alpha1.WorkspaceSpec{
 		Environment: v1alpha1.Test, DataClass: v1alpha1.DataClassOrdinary, PersonalData: new(false), DeletionPolicy: v1alpha1.DeletionDelete,
-		Quota: v1alpha1.Quota{"requests.cpu": "1", "requests.memory": "1Gi", "limits.cpu": "4", "limits.memory": "2Gi", "requests.storage": "2Gi", "pods": "10"},
+		Quota:   v1alpha1.Quota{"requests.cpu": "1", "requests.memory": "1Gi", "limits.cpu": "4", "limits.memory": "2Gi", "requests.storage": "2Gi", "pods": "20"},
+		Storage: &v1alpha1.WorkspaceStorage{Volumes: []v1alpha1.Volume{{Name: "dati", Size: "512Mi"}}},
 	}
 	if err := s.c.Create(t.Context(), s.workspace); err != nil {
 		t.Fatal(err)
@@ -161,10 +164,10 @@ func (s *safe) backUp(t *testing.T, name string) *v1alpha1.Backup {
 }
 
 // bring has the comune bring a backup back into the workspace.
-func (s *safe) bring(t *testing.T, name, backup string) *v1alpha1.Restore {
+func (s *safe) bring(t *testing.T, name, backup string, conflicts v1alpha1.Conflicts) *v1alpha1.Restore {
 	t.Helper()
 	r := &v1alpha1.Restore{ObjectMeta: stage.In("lugano", name)}
-	r.Spec = v1alpha1.RestoreSpec{Backup: backup, Into: v1alpha1.RestoreTarget{Workspace: "archivio", Conflicts: v1alpha1.ConflictsSkip}, Mode: v1alpha1.RestoreApply}
+	r.Spec = v1alpha1.RestoreSpec{Backup: backup, Into: v1alpha1.RestoreTarget{Workspace: "archivio", Conflicts: conflicts}, Mode: v1alpha1.RestoreApply}
 	if err := s.c.Create(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +189,7 @@ func (s *safe) objects(t *testing.T) {
 	for _, o := range []client.Object{motto, code} {
 		the.gone(t, s.c, o)
 	}
-	s.bring(t, "oggetti", b.Name)
+	s.bring(t, "oggetti", b.Name, v1alpha1.ConflictsSkip)
 	for _, o := range []client.Object{motto, code} {
 		if err := s.c.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
 			t.Error(err)
