@@ -97,6 +97,13 @@ type BackupStatus struct {
 	// +kubebuilder:validation:MaxItems=256
 	Volumes []VolumeMove `json:"volumes,omitempty"`
 
+	// hooks are those of its policy.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	Hooks []HookRun `json:"hooks,omitempty"`
+
 	// leftOut is what of the workspace is not in it, and why, at most 64.
 	// +optional
 	// +listType=atomic

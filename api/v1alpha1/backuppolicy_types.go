@@ -96,7 +96,7 @@ type BackupPolicySpec struct {
 	// +optional
 	Drill *Drill `json:"drill,omitempty"`
 
-	// hooks are commands for the tenant's own pods around a backup. This version runs none: status.leftOut of each backup says so.
+	// hooks are commands for the tenant's own pods around the backups of this policy, in this order before and the other way round after them.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -148,8 +148,8 @@ type Drill struct {
 	EveryDays int32 `json:"everyDays"`
 }
 
-// Hook is a command in a pod of a workspace, run as an account of the workspace. A backup whose hook fails is not made. Pods that match
-// nothing are no failure.
+// Hook is a command in a pod of a workspace, run as an account of the workspace. A backup whose before fails is not made. Where no pod is
+// running that it could be run in, the backup is made without, and says so.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.before) || has(self.after)",message="a hook has before, after or both, for example before: [sync]"
 type Hook struct {
@@ -178,7 +178,7 @@ type Hook struct {
 	// +kubebuilder:validation:items:MaxLength=4096
 	Before []string `json:"before,omitempty"`
 
-	// after is run after it, also when it failed.
+	// after is run after it, also when it or before failed, and perhaps more than once.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
@@ -186,7 +186,7 @@ type Hook struct {
 	// +kubebuilder:validation:items:MaxLength=4096
 	After []string `json:"after,omitempty"`
 
-	// timeoutSeconds bounds each.
+	// timeoutSeconds bounds each. What has not ended then has failed; it is not killed.
 	// +optional
 	// +kubebuilder:default=300
 	// +kubebuilder:validation:Minimum=1

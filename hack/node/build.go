@@ -4,7 +4,9 @@ package node
 
 import (
 	"context"
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,6 +31,8 @@ const (
 	corednsImage = "broletto.test/coredns:v1.15.0"
 	// probeImage is the operator's under a name that the tenants of the scenarios may use.
 	probeImage = "registry.ticino.example/probe:1"
+	// postgresImage has the shell of busybox, too. It is there where PostgreSQL is installed.
+	postgresImage = "registry.ticino.example/postgres:1"
 )
 
 // build makes everything that a box runs.
@@ -98,14 +102,22 @@ func images(ctx context.Context, o Options, bin string) ([]image.Image, error) {
 	}
 	runner.Files[runtime.GOARCH] = append(runner.Files[runtime.GOARCH], beside...)
 	runner.Stored = true // hundreds of megabytes that travel no farther than this disk
-	return []image.Image{
+	all := []image.Image{
 		one(image.NonRoot, release.Operator, "ghcr.io/broletto/"+release.Operator+":"+version, probeImage),
 		runner,
 		one(image.NonRoot, release.Mover, "ghcr.io/broletto/"+release.Mover+":"+version),
 		one("", "pause", pauseImage),
 		one("", "coredns", corednsImage),
 		{Names: []string{busyboxImage}, Files: map[string][]image.File{runtime.GOARCH: tools}, Env: []string{"PATH=/bin"}},
-	}, nil
+	}
+	database, err := image.Postgres(bin)
+	if errors.Is(err, fs.ErrNotExist) { // a box does without
+		return all, nil
+	}
+	return append(all, image.Image{
+		Names: []string{postgresImage}, Files: map[string][]image.File{runtime.GOARCH: append(database, tools...)}, Env: []string{"PATH=/bin"},
+		User: image.PostgresUser, Stored: true,
+	}), err
 }
 
 // installed are programs of this machine that a stack may use beside what we build, by name: those that are there.

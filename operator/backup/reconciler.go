@@ -23,6 +23,7 @@ import (
 	"github.com/broletto/broletto/operator/archive"
 	"github.com/broletto/broletto/operator/condition"
 	"github.com/broletto/broletto/operator/depot"
+	"github.com/broletto/broletto/operator/hooks"
 	"github.com/broletto/broletto/operator/objects"
 	"github.com/broletto/broletto/operator/outcome"
 	"github.com/broletto/broletto/operator/volumes"
@@ -38,6 +39,7 @@ type Backups struct {
 	Depot   *depot.Depot
 	Objects *objects.Client
 	Movers  *volumes.Movers
+	Hooks   *hooks.Runner
 	Now     func() time.Time
 }
 
@@ -79,9 +81,9 @@ func (r *Backups) converge(ctx context.Context, b *v1alpha1.Backup) error {
 		return lost(b)
 	}
 	s := &scope{Backup: b}
-	for _, phase := range []func(context.Context, *scope) error{r.open, r.find, r.place, r.move, r.read, r.clear, r.verify} {
+	for _, phase := range []func(context.Context, *scope) error{r.await, r.open, r.find, r.place, r.hold, r.move, r.read, r.release, r.clear, r.verify} {
 		if err := phase(ctx, s); err != nil {
-			return err
+			return r.giveUp(ctx, s, err)
 		}
 	}
 	return lost(b)
@@ -205,11 +207,7 @@ func (r *Backups) read(ctx context.Context, s *scope) error {
 	if about.Volumes, err = volumes.Keep(s.Status.Volumes); err != nil {
 		return err
 	}
-	unrun, err := r.hooks(ctx, s)
-	if err != nil {
-		return err
-	}
-	about.LeftOut = append(about.LeftOut, unrun...)
+	about.LeftOut = append(about.LeftOut, unheld(s.Status.Hooks)...)
 	if s.manifest, err = backup.Commit(ctx, about); err != nil {
 		return depot.Unanswered(s.from, err)
 	}
@@ -243,23 +241,6 @@ func (r *Backups) distrust(ctx context.Context, s *scope, backup *archive.Backup
 		}
 	}
 	return nil
-}
-
-// hooks are left out: nothing runs them yet.
-func (r *Backups) hooks(ctx context.Context, s *scope) (out []archive.LeftOut, err error) {
-	name := s.Labels[v1alpha1.LabelPolicy]
-	if name == "" {
-		return nil, nil
-	}
-	p := &v1alpha1.BackupPolicy{}
-	err = r.Client.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: name}, p)
-	if client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("reading policy %s: %w", name, err)
-	}
-	for _, h := range p.Spec.Hooks {
-		out = append(out, archive.LeftOut{What: "hooks/" + h.Name, Why: "hooks are not run by this version: what its commands would have written is not in the backup"})
-	}
-	return out, nil
 }
 
 // administrators are what those may do whom the tenant names: what they may make and the account may not read is told.
@@ -346,6 +327,9 @@ func (r *Backups) forget(ctx context.Context, b *v1alpha1.Backup) error {
 	}
 	if err != nil {
 		return fmt.Errorf("reading namespace %s: %w", b.Namespace, err)
+	}
+	if err := r.letGo(ctx, b); err != nil {
+		return err
 	}
 	if gone, err := r.Movers.Clear(ctx, b.TargetNamespace(), b.UID); err != nil || !gone {
 		return cmp.Or(err, error(&outcome.Wait{Reason: v1alpha1.ReasonDeleting, Message: "a mover is at a volume still: it is being ended", After: time.Second}))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/broletto/broletto/operator/backup"
 	"github.com/broletto/broletto/operator/depot"
+	"github.com/broletto/broletto/operator/hooks"
 	"github.com/broletto/broletto/operator/objects"
 	"github.com/broletto/broletto/operator/repository"
 	"github.com/broletto/broletto/operator/restore"
@@ -25,6 +26,10 @@ func backups(mgr ctrl.Manager, c client.Client, operator string, o Options) erro
 	if err != nil {
 		return err
 	}
+	commands, err := hooks.New(mgr.GetConfig())
+	if err != nil {
+		return err
+	}
 	d := depotOf(mgr, c, o)
 	movers := &volumes.Movers{Client: c, Live: mgr.GetAPIReader(), Now: o.Now, Context: volumes.Context{Image: o.MoverImage, Namespace: o.Namespace}}
 	if o.Stacks != nil {
@@ -32,7 +37,7 @@ func backups(mgr ctrl.Manager, c client.Client, operator string, o Options) erro
 	}
 	return errors.Join(
 		(&repository.Reconciler{Client: c, Depot: d, Now: o.Now}).SetupWithManager(mgr),
-		(&backup.Backups{Client: c, Live: mgr.GetAPIReader(), Depot: d, Objects: reading, Movers: movers, Now: o.Now}).SetupWithManager(mgr),
+		(&backup.Backups{Client: c, Live: mgr.GetAPIReader(), Depot: d, Objects: reading, Movers: movers, Hooks: commands, Now: o.Now}).SetupWithManager(mgr),
 		(&backup.Policies{Client: c, Depot: d, Now: o.Now}).SetupWithManager(mgr),
 		(&restore.Reconciler{Client: c, Live: mgr.GetAPIReader(), Depot: d, Objects: reading, Movers: movers, Now: o.Now, Operator: operator}).SetupWithManager(mgr),
 		metrics.Registry.Register(backup.Collector(mgr.GetCache())),

@@ -17,6 +17,7 @@ import (
 	"github.com/broletto/broletto/operator/condition"
 	"github.com/broletto/broletto/operator/depot"
 	"github.com/broletto/broletto/operator/guard"
+	"github.com/broletto/broletto/operator/hooks"
 	"github.com/broletto/broletto/operator/manager"
 	"github.com/broletto/broletto/operator/objects"
 	"github.com/broletto/broletto/operator/repository"
@@ -68,6 +69,10 @@ func (s *scene) join() {
 	if err != nil {
 		s.Fatal(err)
 	}
+	commands, err := hooks.New(parts.Manager.GetConfig())
+	if err != nil {
+		s.Fatal(err)
+	}
 	operator, err := guard.WhoAmI(s.Context(), parts.Manager.GetConfig())
 	if err != nil {
 		s.Fatal(err)
@@ -80,7 +85,7 @@ func (s *scene) join() {
 	s.Join(&v1alpha1.BackupRepository{}, &v1alpha1.BackupRepositoryList{}, reconcile.AsReconciler(parts.Client, &repository.Reconciler{Client: parts.Client, Depot: d, Now: parts.Now}))
 	s.Join(&v1alpha1.BackupPolicy{}, &v1alpha1.BackupPolicyList{}, reconcile.AsReconciler(parts.Client, &backup.Policies{Client: parts.Client, Depot: d, Now: parts.Now}))
 	s.Join(&v1alpha1.Backup{}, &v1alpha1.BackupList{}, reconcile.AsReconciler(parts.Client, &backup.Backups{
-		Client: parts.Client, Live: s.Live(), Depot: d, Objects: reading, Movers: movers, Now: parts.Now,
+		Client: parts.Client, Live: s.Live(), Depot: d, Objects: reading, Movers: movers, Hooks: commands, Now: parts.Now,
 	}))
 	s.Join(&v1alpha1.Restore{}, &v1alpha1.RestoreList{}, reconcile.AsReconciler(parts.Client, &restore.Reconciler{
 		Client: parts.Client, Live: s.Live(), Depot: d, Objects: reading, Movers: movers, Now: parts.Now, Operator: operator,

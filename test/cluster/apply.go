@@ -84,7 +84,7 @@ func Documents(manifest []byte) (documents [][]byte, err error) {
 // the sentence "not in 20s: …".
 func Eventually(t testing.TB, timeout time.Duration, what string, f func() error) {
 	t.Helper()
-	if err := poll(t.Context(), timeout, f); err != nil {
+	if err := poll(context.WithoutCancel(t.Context()), timeout, f); err != nil { // also in a cleanup
 		t.Fatalf("not in %s: %s: %v", timeout, what, err)
 	}
 }

@@ -200,16 +200,18 @@ func (b *box) upgrade(ctx context.Context, chart string, args ...string) error {
 	return b.helm(ctx, append([]string{"upgrade", "--install", release, chart, "--wait", "--timeout=3m"}, args...)...)
 }
 
-// judged waits until the API server has read the admission policies: a namespace that looks managed is to be refused.
+// judged waits until the API server serves our kinds and has read the admission policies: a namespace that looks managed is to be refused.
 func judged(ctx context.Context, c client.Client) error {
 	managed := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "guard-probe", Labels: map[string]string{v1alpha1.LabelTenant: "guard-probe"}}}
 	for deadline := time.Now().Add(time.Minute); ; {
 		err := c.Create(ctx, managed.DeepCopy(), client.DryRunAll)
 		if apierrors.IsForbidden(err) {
-			return nil
+			if err = c.List(ctx, &v1alpha1.ConsortiumList{}); err == nil {
+				return nil
+			}
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("the admission policies do not judge: %w", err)
+			return fmt.Errorf("neither kinds nor admission policies are in force: %w", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -1,9 +1,13 @@
 package stores
 
 import (
+	"context"
+	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/minio/minio-go/v7"
@@ -20,6 +24,16 @@ type Gateway struct {
 	Bucket string
 	// Folder has its credentials, as the operator reads them.
 	Folder string
+
+	network *Network
+}
+
+// Network is one that is not the test's own.
+type Network struct {
+	// Enter is what a command line begins with that is to be run there.
+	Enter []string
+	// Dial connects to an address there.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 const (
@@ -30,21 +44,33 @@ const (
 // NewGateway starts a gateway that ends with the test. Buckets that a test makes may keep versions, and lock them.
 func NewGateway(t *testing.T) *Gateway {
 	t.Helper()
+	return NewGatewayIn(t, &Network{Dial: (&net.Dialer{}).DialContext}, cluster.FreeAddress(t))
+}
+
+// NewGatewayIn starts a gateway at an address of a network.
+func NewGatewayIn(t *testing.T, network *Network, addr string) *Gateway {
+	t.Helper()
 	dir, err := kube.BuildStores(t.Context(), os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &Gateway{Addr: cluster.FreeAddress(t), Bucket: "stati"}
+	g := &Gateway{Addr: addr, Bucket: "stati", network: network}
 	root, versions := t.TempDir(), t.TempDir()
 	if err := os.Mkdir(filepath.Join(root, g.Bucket), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	g.Folder = Folder(t, map[string]string{"access-key-id": accessKey, "secret-access-key": secretKey})
+	command := slices.Concat(network.Enter, []string{filepath.Join(dir, "versitygw"), "--port", g.Addr, "--quiet", "posix", "--versioning-dir", versions, root})
 	run(t, process{
-		path:   filepath.Join(dir, "versitygw"),
-		args:   []string{"--port", g.Addr, "--quiet", "posix", "--versioning-dir", versions, root},
-		env:    []string{"ROOT_ACCESS_KEY_ID=" + accessKey, "ROOT_SECRET_ACCESS_KEY=" + secretKey, "HOME=" + root},
-		serves: func() error { return listens(g.Addr) },
+		path: command[0], args: command[1:],
+		env: []string{"ROOT_ACCESS_KEY_ID=" + accessKey, "ROOT_SECRET_ACCESS_KEY=" + secretKey, "HOME=" + root},
+		serves: func() error {
+			conn, err := network.Dial(t.Context(), "tcp", g.Addr)
+			if err != nil {
+				return err
+			}
+			return conn.Close()
+		},
 	})
 	return g
 }
@@ -57,7 +83,9 @@ func (*Gateway) Account() (s3.Credentials, error) {
 // Client speaks to the gateway as its root.
 func (g *Gateway) Client(t *testing.T) *minio.Client {
 	t.Helper()
-	client, err := minio.New(g.Addr, &minio.Options{Creds: credentials.NewStaticV4(accessKey, secretKey, ""), Region: "us-east-1"})
+	client, err := minio.New(g.Addr, &minio.Options{
+		Creds: credentials.NewStaticV4(accessKey, secretKey, ""), Region: "us-east-1", Transport: &http.Transport{DialContext: g.network.Dial, DisableCompression: true},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -72,6 +72,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.GitSourceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Hook"):
 		return &apiv1alpha1.HookApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("HookRun"):
+		return &apiv1alpha1.HookRunApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("JointEntity"):
 		return &apiv1alpha1.JointEntityApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LeftOut"):

@@ -332,6 +332,14 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - type
+    - name: hooks
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.HookRun
+          elementRelationship: associative
+          keys:
+          - name
     - name: leftOut
       type:
         list:
@@ -671,6 +679,26 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 300
+- name: com.github.broletto.broletto.api.v1alpha1.HookOutcome
+  scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.HookRun
+  map:
+    fields:
+    - name: after
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.HookOutcome
+    - name: before
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.HookOutcome
+    - name: failedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: message
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.Hostname
   scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.JointEntity

@@ -32,7 +32,7 @@ type BackupPolicySpecApplyConfiguration struct {
 	RecoveryTimeMinutes *int32 `json:"recoveryTimeMinutes,omitempty"`
 	// drill rehearses restores. Absent: none is rehearsed.
 	Drill *DrillApplyConfiguration `json:"drill,omitempty"`
-	// hooks are commands for the tenant's own pods around a backup. This version runs none: status.leftOut of each backup says so.
+	// hooks are commands for the tenant's own pods around the backups of this policy, in this order before and the other way round after them.
 	Hooks []HookApplyConfiguration `json:"hooks,omitempty"`
 }
 

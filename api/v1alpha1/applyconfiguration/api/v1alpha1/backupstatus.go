@@ -32,6 +32,8 @@ type BackupStatusApplyConfiguration struct {
 	Written *int64 `json:"written,omitempty"`
 	// volumes is how the volumes are backed up, by claim, at most 256.
 	Volumes []VolumeMoveApplyConfiguration `json:"volumes,omitempty"`
+	// hooks are those of its policy.
+	Hooks []HookRunApplyConfiguration `json:"hooks,omitempty"`
 	// leftOut is what of the workspace is not in it, and why, at most 64.
 	LeftOut []LeftOutApplyConfiguration `json:"leftOut,omitempty"`
 	// lost is what of it cannot be read back, such as "Secret/db", at most 64.
@@ -130,6 +132,19 @@ func (b *BackupStatusApplyConfiguration) WithVolumes(values ...*VolumeMoveApplyC
 			panic("nil value passed to WithVolumes")
 		}
 		b.Volumes = append(b.Volumes, *values[i])
+	}
+	return b
+}
+
+// WithHooks adds the given value to the Hooks field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Hooks field.
+func (b *BackupStatusApplyConfiguration) WithHooks(values ...*HookRunApplyConfiguration) *BackupStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithHooks")
+		}
+		b.Hooks = append(b.Hooks, *values[i])
 	}
 	return b
 }

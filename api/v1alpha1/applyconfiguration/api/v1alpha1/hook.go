@@ -9,8 +9,8 @@ import (
 // HookApplyConfiguration represents a declarative configuration of the Hook type for use
 // with apply.
 //
-// Hook is a command in a pod of a workspace, run as an account of the workspace. A backup whose hook fails is not made. Pods that match
-// nothing are no failure.
+// Hook is a command in a pod of a workspace, run as an account of the workspace. A backup whose before fails is not made. Where no pod is
+// running that it could be run in, the backup is made without, and says so.
 type HookApplyConfiguration struct {
 	// name is a DNS label.
 	Name *string `json:"name,omitempty"`
@@ -20,9 +20,9 @@ type HookApplyConfiguration struct {
 	Container *string `json:"container,omitempty"`
 	// before is run before the backup, for example [sh, -c, "pg_dump -Fc -f /backup/db.dump sportello"].
 	Before []string `json:"before,omitempty"`
-	// after is run after it, also when it failed.
+	// after is run after it, also when it or before failed, and perhaps more than once.
 	After []string `json:"after,omitempty"`
-	// timeoutSeconds bounds each.
+	// timeoutSeconds bounds each. What has not ended then has failed; it is not killed.
 	TimeoutSeconds *int32 `json:"timeoutSeconds,omitempty"`
 }
 

@@ -1,0 +1,156 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/condition"
+	"github.com/broletto/broletto/test/cluster"
+	"github.com/broletto/broletto/test/node/pods"
+	"github.com/broletto/broletto/test/stage"
+)
+
+// postgresImage has PostgreSQL and the shell of busybox.
+const postgresImage = "registry.ticino.example/postgres:1"
+
+// serve starts a server on the volume, which it makes its own the first time. Nothing changes in its files by itself.
+const serve = `set -e
+data=/dati/postgres
+[ -s $data/PG_VERSION ] || initdb -D $data -U postgres --auth=trust --no-locale --encoding=UTF8
+chmod 700 $data
+exec postgres -D $data -c listen_addresses= -c unix_socket_directories=/tmp -c shared_buffers=16MB -c autovacuum=off`
+
+// restricted is a pod of the comune's, whose containers run for as long as their command does.
+func restricted(user int64, c corev1.Container) corev1.PodSpec {
+	c.SecurityContext = &corev1.SecurityContext{AllowPrivilegeEscalation: new(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}}
+	return corev1.PodSpec{
+		TerminationGracePeriodSeconds: new(int64(1)), AutomountServiceAccountToken: new(false),
+		SecurityContext: &corev1.PodSecurityContext{
+			RunAsNonRoot: new(true), RunAsUser: &user, RunAsGroup: &user, FSGroup: &user,
+			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		},
+		Containers: []corev1.Container{c},
+	}
+}
+
+// server is PostgreSQL as the comune's administrator would have it.
+func server() *appsv1.StatefulSet {
+	labels := map[string]string{"app": "db"}
+	pod := restricted(999, corev1.Container{
+		Name: "postgres", Image: postgresImage, Command: []string{"sh", "-c", serve},
+		VolumeMounts:   []corev1.VolumeMount{{Name: "dati", MountPath: "/dati"}},
+		ReadinessProbe: &corev1.Probe{PeriodSeconds: 1, ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"pg_isready", "-h", "/tmp"}}}},
+	})
+	claim := &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "dati"}
+	pod.Volumes = []corev1.Volume{{Name: "dati", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: claim}}}
+	return &appsv1.StatefulSet{ObjectMeta: stage.In(archivio, "db"), Spec: appsv1.StatefulSetSpec{
+		Selector: &metav1.LabelSelector{MatchLabels: labels},
+		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: pod},
+	}}
+}
+
+// shell runs a command in a pod of the workspace, as the comune's administrator.
+func (s *safe) shell(t *testing.T, pod, command string) string {
+	t.Helper()
+	cfg, _ := the.as(t, "administrator", "lugano:ict")
+	out, err := pods.Exec(t.Context(), cfg, client.ObjectKey{Namespace: archivio, Name: pod}, "sh", "-c", command)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, pods.Explain(t.Context(), the.admin(t), archivio))
+	}
+	return strings.TrimSpace(out)
+}
+
+// runs waits until a pod of the workspace is ready.
+func (s *safe) runs(t *testing.T, name string) {
+	t.Helper()
+	admin, pod := the.admin(t), &corev1.Pod{ObjectMeta: stage.In(archivio, name)}
+	cluster.Eventually(t, backupPatience, "pod "+name+" is ready", func() error {
+		if err := s.c.Get(t.Context(), client.ObjectKeyFromObject(pod), pod); err != nil {
+			return err
+		}
+		if !pod.DeletionTimestamp.IsZero() || !slices.ContainsFunc(pod.Status.Conditions, isReady) {
+			return errors.New(pods.Explain(t.Context(), admin, archivio))
+		}
+		return nil
+	})
+}
+
+// policy has the comune write a policy with hooks, and returns the first backup that comes of it. What it says is for the test.
+func (s *safe) policy(t *testing.T, name string, hooks ...v1alpha1.Hook) *v1alpha1.Backup {
+	t.Helper()
+	p := &v1alpha1.BackupPolicy{ObjectMeta: stage.In("lugano", name)}
+	p.Spec = v1alpha1.BackupPolicySpec{
+		Workspaces: []v1alpha1.WorkspaceName{"archivio"}, Repository: v1alpha1.RepositoryName(s.repository.Name),
+		Schedule: "30 2 * * *", Retention: v1alpha1.Retention{Last: 1}, Hooks: hooks,
+	}
+	if err := s.c.Create(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { the.gone(t, s.c, p) })
+	var all v1alpha1.BackupList
+	cluster.Eventually(t, backupPatience, "policy "+name+" has a backup made", func() error {
+		if err := s.c.List(t.Context(), &all, client.InNamespace("lugano"), client.MatchingLabels{v1alpha1.LabelPolicy: name}); err != nil {
+			return err
+		}
+		if len(all.Items) != 1 {
+			return fmt.Errorf("it has %d", len(all.Items))
+		}
+		return nil
+	})
+	t.Cleanup(func() { the.gone(t, s.c, &all.Items[0]) })
+	return &all.Items[0]
+}
+
+// database: what a hook dumped comes back on its volume, with the server and what that had written itself.
+func (s *safe) database(t *testing.T) {
+	const count = `psql -h /tmp -U postgres -At -c "SELECT count(*) || ' ' || md5(string_agg(id || nome, ',' ORDER BY id)) FROM cittadini" `
+	db := server()
+	if err := s.c.Create(t.Context(), db); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { the.gone(t, s.c, db) })
+	s.runs(t, "db-0")
+	s.shell(t, "db-0", `psql -h /tmp -U postgres -q -v ON_ERROR_STOP=1 -c "CREATE DATABASE anagrafe" && psql -h /tmp -U postgres -q -v ON_ERROR_STOP=1 anagrafe -c "
+CREATE TABLE cittadini AS SELECT id, md5(id::text) AS nome FROM generate_series(1, 20000) id"`)
+	want := s.shell(t, "db-0", count+"anagrafe")
+	b := s.policy(t, "notturno", v1alpha1.Hook{
+		Name: "dump", PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "db"}}, TimeoutSeconds: 120,
+		Before: []string{"sh", "-c", "pg_dump -h /tmp -U postgres -Fc -f /dati/anagrafe.dump anagrafe && psql -h /tmp -U postgres -qc CHECKPOINT"},
+		After:  []string{"sh", "-c", "rm /dati/anagrafe.dump && touch /dati/after"},
+	})
+	s.ready(t, b)
+	if !condition.True(b, v1alpha1.ConditionWhole) || len(b.Status.Volumes) != 1 || b.Status.Volumes[0].Bytes < 20<<20 {
+		t.Errorf("the backup says %+v", b.Status)
+	}
+	if h := b.Status.Hooks; len(h) != 1 || h[0].Before != v1alpha1.HookDone || h[0].After != v1alpha1.HookDone || h[0].Message != "" {
+		t.Errorf("its hooks are %+v", h)
+	}
+	if s.shell(t, "db-0", "ls /dati/after && ! ls /dati/anagrafe.dump 2> /dev/null") == "" {
+		t.Error("what was to be run after the backup was not")
+	}
+
+	s.shell(t, "db-0", "rm -r /dati/*") // a mistake, or worse
+	the.gone(t, s.c, db)
+	the.gone(t, s.c, &corev1.Pod{ObjectMeta: stage.In(archivio, "db-0")})
+	r := s.bring(t, "anagrafe", b.Name, v1alpha1.ConflictsReplace)
+	if len(r.Status.Volumes) != 1 || r.Status.Volumes[0].Phase != v1alpha1.VolumeDone {
+		t.Errorf("the restore says %+v", r.Status)
+	}
+	s.runs(t, "db-0")
+	if got := s.shell(t, "db-0", count+"anagrafe"); got != want {
+		t.Errorf("the server has %q, want %q", got, want)
+	}
+	s.shell(t, "db-0", "psql -h /tmp -U postgres -qc 'CREATE DATABASE prova' && pg_restore -h /tmp -U postgres -d prova /dati/anagrafe.dump")
+	if got := s.shell(t, "db-0", count+"prova"); got != want {
+		t.Errorf("the dump has %q, want %q", got, want)
+	}
+}
