@@ -177,15 +177,20 @@ func (c *packCache) fetch(ctx context.Context, id blob.ID) (*os.File, int64, err
 	return f, out.size, nil
 }
 
-// Close lets go of all files.
-func (c *packCache) Close(ctx context.Context) error {
+// forget lets go of all packs that nobody reads.
+func (c *packCache) forget() {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, p := range c.packs {
 		if p.file != nil {
 			c.drop(p)
 		}
 	}
-	c.mu.Unlock()
+}
+
+// Close lets go of all files.
+func (c *packCache) Close(ctx context.Context) error {
+	c.forget()
 	return c.Storage.Close(ctx)
 }
 

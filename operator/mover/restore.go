@@ -17,6 +17,7 @@ import (
 	"github.com/kopia/kopia/fs"
 	"github.com/kopia/kopia/repo/object"
 	"github.com/kopia/kopia/snapshot"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/broletto/broletto/operator/move"
@@ -48,6 +49,7 @@ func (s *session) restore(ctx context.Context) error {
 	s.report.Snapshot, s.report.Root = string(man.ID), man.RootObjectID().String()
 	s.report.Bytes, s.report.Files, s.report.Folders = r.bytes.Load(), r.files.Load(), r.folders.Load()
 	s.report.Unchanged, s.report.Unowned = r.kept.Load(), r.unowned.Load()
+	s.packs.forget() // else they are written to the disk, too, if it is the same
 	if err := syncFolder(root); err != nil {
 		return as(move.FailureTarget, err)
 	}
@@ -288,7 +290,10 @@ func futimes(f *os.File, t time.Time) error {
 	return unix.UtimesNanoAt(int(f.Fd()), "", []unix.Timespec{{Nsec: unix.UTIME_OMIT}, now}, unix.AT_EMPTY_PATH)
 }
 
-// fill writes a file's content. What is all zeros becomes holes, and a piece that was all zeros once is not read again.
+// stretch is about how many bytes of a large file are written one after the other: some packs' worth.
+const stretch = 16 << 20
+
+// fill writes a file's content, stretches of a large one at once.
 func (r *restorer) fill(ctx context.Context, f *os.File, e *snapshot.DirEntry) error {
 	if e.FileSize == 0 {
 		return nil
@@ -297,7 +302,37 @@ func (r *restorer) fill(ctx context.Context, f *os.File, e *snapshot.DirEntry) e
 	if err != nil {
 		return err
 	}
-	end := int64(0) // of the last that was written
+	var mu sync.Mutex
+	end := int64(0) // of the last byte that was written
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.NumCPU())
+	for len(pieces) > 0 {
+		n := 1
+		for n < len(pieces) && pieces[n].Start-pieces[0].Start < stretch {
+			n++
+		}
+		some := pieces[:n]
+		pieces = pieces[n:]
+		g.Go(func() error {
+			last, err := r.stretch(ctx, f, some, e.FileSize)
+			mu.Lock()
+			defer mu.Unlock()
+			end = max(end, last)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if end < e.FileSize {
+		return as(move.FailureTarget, f.Truncate(e.FileSize))
+	}
+	return nil
+}
+
+// stretch writes pieces of a file, and says where what was written ends. What is all zeros becomes holes, and a piece that was all zeros once is
+// not read again.
+func (r *restorer) stretch(ctx context.Context, f *os.File, pieces []object.IndirectObjectEntry, size int64) (end int64, err error) {
 	for _, p := range pieces {
 		if _, zero := r.zero.Load(p.Object); zero {
 			r.count(p.Length)
@@ -305,16 +340,13 @@ func (r *restorer) fill(ctx context.Context, f *os.File, e *snapshot.DirEntry) e
 		}
 		last, err := r.piece(ctx, f, p)
 		if err != nil {
-			return err
+			return end, err
 		}
-		if end = max(end, last); last == 0 && len(pieces) > 1 {
+		if end = max(end, last); last == 0 && p.Length < size {
 			r.zero.Store(p.Object, true)
 		}
 	}
-	if end < e.FileSize {
-		return as(move.FailureTarget, f.Truncate(e.FileSize))
-	}
-	return nil
+	return end, nil
 }
 
 // piece writes one piece of a file, and says where what was written ends; 0: the piece is all zeros.

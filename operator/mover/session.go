@@ -35,6 +35,7 @@ type session struct {
 	unsafe   bool // maintenance of a test gives back space at once
 
 	store  blob.Storage // what the order names, metered
+	packs  *packCache   // of it
 	cache  string       // a folder of this session's
 	config string       // a file in memory
 	repo   repo.DirectRepository
@@ -88,7 +89,8 @@ func (s *session) open(ctx context.Context) error {
 		}
 	}
 	id := lastHandle.Add(1)
-	handles.Store(id, blob.Storage(newPackCache(s.store, s.cache, s.order.CacheBytes, s.meter)))
+	s.packs = newPackCache(s.store, s.cache, s.order.CacheBytes, s.meter)
+	handles.Store(id, blob.Storage(s.packs))
 	defer handles.Delete(id)
 	if err := s.configure(id); err != nil {
 		return err

@@ -84,6 +84,7 @@ type applying struct {
 	served  map[schema.GroupResource]*served
 	may     May
 	planned sync.Map // rules of the Roles that were let pass, by name
+	stood   sync.Map // what stands in the namespace, by Resource
 
 	owners     sync.Mutex
 	successors map[types.UID]successor // by the UID that the archive names
@@ -226,6 +227,20 @@ func (a *applying) moved(o *unstructured.Unstructured) *unstructured.Unstructure
 
 // write creates an object, or does with the one that stands there what is to be done in a conflict. It returns what stands there then.
 func (a *applying) write(ctx context.Context, r Resource, want *unstructured.Unstructured, status bool) (live *unstructured.Unstructured, out outcome, err error) {
+	s, found, err := a.stands(ctx, r, status, want.GetName())
+	if err != nil {
+		return nil, refused, err
+	}
+	if found {
+		sum, err := digestOf(want.Object)
+		if err == nil && sum == s.sum {
+			return s.object(want.GetName()), same, nil
+		}
+		live, out, err = a.met(ctx, r, want, status)
+		if !apierrors.IsNotFound(err) {
+			return live, out, err
+		}
+	}
 	err = again(ctx, func() error {
 		live, err = a.at(r).Create(a.as(ctx), want, metav1.CreateOptions{DryRun: a.dry(), FieldManager: fieldManager})
 		return err
@@ -239,6 +254,11 @@ func (a *applying) write(ctx context.Context, r Resource, want *unstructured.Uns
 		}
 		return live, created, err
 	}
+	return a.met(ctx, r, want, status)
+}
+
+// met meets the object that stands there, as often as somebody else writes it meanwhile.
+func (a *applying) met(ctx context.Context, r Resource, want *unstructured.Unstructured, status bool) (live *unstructured.Unstructured, out outcome, err error) {
 	err = again(ctx, func() error {
 		live, out, err = a.meet(ctx, r, want, status)
 		return err

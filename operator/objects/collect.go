@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/broletto/broletto/operator/acting"
@@ -101,42 +100,30 @@ func next(ctx context.Context, pages chan []*unstructured.Unstructured) ([]*unst
 
 // read lists a resource as the workspace's account.
 func (c *Client) read(ctx context.Context, namespace string, l *listing, administrators []May) error {
-	options := metav1.ListOptions{Limit: firstPage}
-	for {
-		list, err := c.acting.Resource(l.versioned()).Namespace(namespace).List(acting.In(ctx, namespace), options)
-		switch {
-		case apierrors.IsForbidden(err):
-			l.leftOut, err = c.forbidden(ctx, l.Resource, administrators)
-			close(l.pages)
-			return err
-		case apierrors.IsNotFound(err) || apierrors.IsMethodNotSupported(err): // its definition has gone meanwhile
-			close(l.pages)
-			return nil
-		case apierrors.IsResourceExpired(err) && options.Continue != "" && goesOn(err) != "": // it took long: the rest as it is now
-			options.Continue = goesOn(err)
-			continue
-		case err != nil:
-			return fmt.Errorf("listing %s in %s: %w", l, namespace, err)
-		}
+	err := list(acting.In(ctx, namespace), c.acting.Resource(l.versioned()).Namespace(namespace), func(page []unstructured.Unstructured) error {
 		var kept []*unstructured.Unstructured
-		bytes := 0
-		for i := range list.Items {
-			bytes += size(list.Items[i].Object)
-			if o := &list.Items[i]; remade(l.Resource, o) == "" && o.GetDeletionTimestamp() == nil && !finished(l.Resource, o) {
+		for i := range page {
+			if o := &page[i]; remade(l.Resource, o) == "" && o.GetDeletionTimestamp() == nil && !finished(l.Resource, o) {
 				kept = append(kept, lean(o, l.status[l.Version]))
 			}
 		}
 		select {
 		case l.pages <- kept:
+			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if options.Continue = list.GetContinue(); options.Continue == "" {
-			close(l.pages)
-			return nil
-		}
-		options.Limit = int64(min(page, max(1, pageBytes*len(list.Items)/max(1, bytes))))
+	})
+	switch {
+	case apierrors.IsForbidden(err):
+		l.leftOut, err = c.forbidden(ctx, l.Resource, administrators)
+	case apierrors.IsNotFound(err) || apierrors.IsMethodNotSupported(err): // its definition has gone meanwhile
+		err = nil
+	case err != nil:
+		return fmt.Errorf("listing %s in %s: %w", l, namespace, err)
 	}
+	close(l.pages)
+	return err
 }
 
 // goesOn is the token by which a list goes on that took longer than the API server remembers.

@@ -1,14 +1,18 @@
 package objects_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/operator/objects"
+	"github.com/broletto/broletto/test/cluster"
+	"github.com/broletto/broletto/test/stage"
 )
 
 // TestConflicts changes objects after they were collected.
@@ -100,6 +104,28 @@ func TestResumed(t *testing.T) {
 	if owners := s.live(child, s.in("qui")).GetOwnerReferences(); len(owners) != 1 || owners[0].Name != "sito" {
 		t.Errorf("the child's owners are %v", owners)
 	}
+
+	s.fillQuota("qui", "count/configmaps")
+	if got := s.apply(before, s.order("qui")); counts(got) != [6]int{2: len(before)} {
+		t.Errorf("what is there needs no quota: %q", told(got))
+	}
+}
+
+// fillQuota leaves no room for one more of what a workspace's quota counts.
+func (s scene) fillQuota(workspace string, counted corev1.ResourceName) {
+	s.Helper()
+	quota := &corev1.ResourceQuota{}
+	cluster.Eventually(s, stage.Patience, "the quota is full", func() error {
+		if err := s.Admin.Get(s.Context(), client.ObjectKey{Namespace: s.in(workspace), Name: "broletto"}, quota); err != nil {
+			return err
+		}
+		used, hard := quota.Status.Used[counted], quota.Status.Hard[counted]
+		if used.Cmp(hard) == 0 {
+			return nil
+		}
+		quota.Spec.Hard[counted] = used
+		return errors.Join(errors.New("it has room"), s.Admin.Update(s.Context(), quota))
+	})
 }
 
 func unstructuredSet(o *unstructured.Unstructured, value string, path ...string) {

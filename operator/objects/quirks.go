@@ -67,21 +67,26 @@ var generic = []string{
 // compared with what stands there. Owners come back when they are known again; finalizers are added by who takes them off.
 func bare(r Resource, o *unstructured.Unstructured, status bool) *unstructured.Unstructured {
 	out := o.DeepCopy()
+	strip(r, out, status)
+	return out
+}
+
+// strip makes an object bare.
+func strip(r Resource, o *unstructured.Unstructured, status bool) {
 	for _, field := range generic {
-		unstructured.RemoveNestedField(out.Object, "metadata", field)
+		unstructured.RemoveNestedField(o.Object, "metadata", field)
 	}
 	if status {
-		delete(out.Object, "status")
+		delete(o.Object, "status")
 	}
 	if quirk := quirks[r.String()]; quirk != nil {
-		quirk(out)
+		quirk(o)
 	}
 	for _, field := range []string{"labels", "annotations"} {
-		if all, isMap, _ := unstructured.NestedMap(out.Object, "metadata", field); isMap && len(all) == 0 {
-			unstructured.RemoveNestedField(out.Object, "metadata", field)
+		if all, isMap, _ := unstructured.NestedMap(o.Object, "metadata", field); isMap && len(all) == 0 {
+			unstructured.RemoveNestedField(o.Object, "metadata", field)
 		}
 	}
-	return out
 }
 
 var quirks = map[string]func(*unstructured.Unstructured){

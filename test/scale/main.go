@@ -32,6 +32,7 @@ type options struct {
 	order      string   // of the phases: one b, and an a for each run of the plain client
 	instances  bool     // measure the catalogue, and nothing else
 	stacks     int      // measure so many stacks, and nothing else
+	objects    int      // measure a backup and a restore of so many objects, and nothing else
 	batch      int      // of which so many are each side's turn
 	engine     string   // of the stacks
 	alone      bool     // all stacks at once, and no shell beside them
@@ -56,6 +57,7 @@ func program() int {
 	flag.StringVar(&o.order, "order", "baaa", "order of the phases: b is Broletto, once; each a is one run of the plain client")
 	flag.BoolVar(&o.instances, "instances", false, "measure the catalogue instead: 120 instances of one tenant, and 15 tenants with ten each")
 	flag.IntVar(&o.stacks, "stacks", 0, "measure stacks instead: so many by Broletto, and as many by a shell loop over the bare engine")
+	flag.IntVar(&o.objects, "objects", 0, "measure a backup and a restore of so many objects instead, at most 33000, beside a plain client that writes them")
 	flag.IntVar(&o.batch, "batch", 25, "how many stacks the shell and Broletto do in turn")
 	flag.BoolVar(&o.alone, "alone", false, "have Broletto do all stacks at once, and no shell")
 	flag.StringVar(&o.engine, "engine", "OpenTofu", "engine of the stacks: OpenTofu or Pulumi")
@@ -82,6 +84,13 @@ func run(ctx context.Context, o options, file string, out io.Writer) error {
 	}
 	if o.stacks > 0 {
 		r, err := measureStacks(ctx, o)
+		if err != nil {
+			return err
+		}
+		return r.print(out)
+	}
+	if o.objects > 0 {
+		r, err := measureObjects(ctx, o)
 		if err != nil {
 			return err
 		}

@@ -366,7 +366,7 @@ func askerOf(e kube.AuditEvent) string {
 		return "node"
 	case strings.HasPrefix(e.User, "system:serviceaccount:") && strings.Contains(e.User, "--"):
 		return "engine" // as a stack's account, or the shell's
-	case e.User == kube.AdminUser:
+	case e.User == kube.AdminUser || e.UserAgent == plainAgent:
 		return "client"
 	case strings.HasPrefix(e.User, "system:apiserver"):
 		return "kube-apiserver"
