@@ -22,7 +22,7 @@ func backups(mgr ctrl.Manager, c client.Client, operator string, o Options) erro
 	}
 	d := &depot.Depot{Client: c, Live: mgr.GetAPIReader(), Namespace: o.Namespace}
 	return errors.Join(
-		(&repository.Reconciler{Client: c, Depot: d, Now: o.Now}).SetupWithManager(mgr),
+		(&repository.Reconciler{Client: c, Live: mgr.GetAPIReader(), Depot: d, Now: o.Now}).SetupWithManager(mgr),
 		(&backup.Backups{Client: c, Live: mgr.GetAPIReader(), Depot: d, Objects: reading, Now: o.Now}).SetupWithManager(mgr),
 		(&backup.Policies{Client: c, Depot: d, Now: o.Now}).SetupWithManager(mgr),
 		(&restore.Reconciler{Client: c, Live: mgr.GetAPIReader(), Depot: d, Objects: reading, Now: o.Now, Operator: operator}).SetupWithManager(mgr),

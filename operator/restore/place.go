@@ -55,7 +55,7 @@ func (r *Reconciler) makeWorkspace(ctx context.Context, s *scope) error {
 			return err
 		}
 	}
-	w, err := fresh(s.Restore, s.manifest.Spec)
+	w, err := fresh(s.Restore, s.manifest.Workspace, s.manifest.Spec)
 	if err != nil {
 		return outcome.Stalled(v1alpha1.ReasonDamaged, "backup %s does not say how its workspace was: %w; make a workspace and restore into that", s.backup.Name, err)
 	}
@@ -76,14 +76,16 @@ func (r *Reconciler) refused(err error, name string) error {
 	return fmt.Errorf("making workspace %s: %w", name, err)
 }
 
-// fresh is the new workspace: as the backup has it, but for its hosts, which another one serves, and its volumes, which nothing fills. A drill's
-// is cut off from everything, and goes with the drill.
-func fresh(one *v1alpha1.Restore, spec json.RawMessage) (*v1alpha1.Workspace, error) {
+// fresh is the new workspace: as the backup has it. Under another name it lacks its hosts, which the one that was backed up serves, and its volumes,
+// which nothing fills; under the same one, it is what was lost. A drill's is cut off from everything, and goes with the drill.
+func fresh(one *v1alpha1.Restore, was string, spec json.RawMessage) (*v1alpha1.Workspace, error) {
 	w := &v1alpha1.Workspace{ObjectMeta: metav1.ObjectMeta{Namespace: one.Namespace, Name: one.Target(), Annotations: map[string]string{annotationRestore: string(one.UID)}}}
 	if err := json.Unmarshal(spec, &w.Spec); err != nil {
 		return nil, err
 	}
-	w.Spec.Network.Hosts, w.Spec.Network.Exposure, w.Spec.Storage = nil, v1alpha1.ExposureNone, nil
+	if isDrill(one) || w.Name != was {
+		w.Spec.Network.Hosts, w.Spec.Network.Exposure, w.Spec.Storage = nil, v1alpha1.ExposureNone, nil
+	}
 	if !isDrill(one) {
 		return w, nil
 	}
