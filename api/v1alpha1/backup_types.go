@@ -1,6 +1,8 @@
 package v1alpha1
 
 import (
+	"strconv"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -10,7 +12,8 @@ const ConditionWhole = "Whole"
 
 // Reasons of a Backup.
 const (
-	// ReasonDamaged surfaces when something of the backup cannot be read back: status.lost says what.
+	// ReasonDamaged surfaces when something of the backup cannot be read back: status.lost says what. On a BackupRepository it surfaces when the
+	// bucket has a manifest that is not as it was written.
 	ReasonDamaged = "Damaged"
 	// ReasonWorkspaceGone surfaces when the workspace went before it was backed up.
 	ReasonWorkspaceGone = "WorkspaceGone"
@@ -171,6 +174,18 @@ type BackupList struct {
 
 // TargetNamespace is the namespace that is backed up.
 func (b *Backup) TargetNamespace() string { return b.Namespace + "--" + string(b.Spec.Workspace) }
+
+// Sequence is the number of the backup in its repository; 0: it has none yet.
+func (b *Backup) Sequence() int64 {
+	if b.Status.Sequence > 0 {
+		return b.Status.Sequence
+	}
+	n, err := strconv.ParseInt(b.Annotations[AnnotationSequence], 10, 64)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
+}
 
 // GetConditions returns the conditions, for the kit that sets them.
 func (b *Backup) GetConditions() *[]metav1.Condition { return &b.Status.Conditions }

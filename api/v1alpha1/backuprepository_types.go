@@ -8,6 +8,10 @@ import (
 // around it. It is tried on an object of our own, never taken from what the store says of itself.
 const ConditionWormProven = "WormProven"
 
+// ConditionCatalogued tells whether every backup that the bucket has of the consortium's tenants is there as a Backup. Those that a cluster lost come
+// back by themselves, once their tenant and its key are there.
+const ConditionCatalogued = "Catalogued"
+
 // Reasons of a BackupRepository.
 const (
 	// ReasonCredentialsMissing surfaces when the Secret of s3.credentialsSecret, or what it must hold, is not there.
@@ -139,7 +143,7 @@ type BackupRepositoryStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// conditions are Ready, Reconciling, Stalled and WormProven.
+	// conditions are Ready, Reconciling, Stalled, WormProven and Catalogued.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

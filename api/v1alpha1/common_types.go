@@ -50,6 +50,13 @@ const (
 	AnnotationUnlock = "broletto.dev/unlock"
 )
 
+// AnnotationSequence holds the number, in the repository, of a backup that was there before its Backup: the operator makes a Backup of what it finds
+// in a bucket. Nobody else writes it.
+const AnnotationSequence = "broletto.dev/sequence"
+
+// AnnotationLook has the operator look through a BackupRepository at once; any new value is a new question.
+const AnnotationLook = "broletto.dev/look"
+
 // Annotations on a Restore: who asked for it, as the API server knew them; nobody else writes there. A dry run that is set to Apply is asked for
 // by whoever does so.
 const (

@@ -46,8 +46,12 @@ type About struct {
 	// UID of the Backup: a second pass finds its manifest by it.
 	UID string `json:"uid"`
 	// Name of the Backup, in any script.
-	Name    string    `json:"name"`
-	LeftOut []LeftOut `json:"leftOut,omitempty"`
+	Name string `json:"name"`
+	// Policy made it, if that is not empty; KeepDays is for how many days somebody else wants it kept, if it is not 0. The bucket alone says so
+	// when the cluster is gone.
+	Policy   string    `json:"policy,omitempty"`
+	KeepDays int32     `json:"keepDays,omitempty"`
+	LeftOut  []LeftOut `json:"leftOut,omitempty"`
 	// Spec of the workspace, as JSON.
 	Spec json.RawMessage `json:"spec,omitempty"`
 	// Volumes are what the mover says of them, as JSON.

@@ -23,11 +23,22 @@ type Found struct {
 
 // Rebuild finds tenants, workspaces and backups by nothing but the bucket and an identity that the keys are wrapped for. Whoever can write to
 // the bucket could have put another key there, with backups to it: compare [Key.Public] with what the auditors have. Of several keys the oldest
-// by the store's clock is taken, and the others are faults.
-func Rebuild(ctx context.Context, s Store, identity string) ([]Found, error) {
-	all, err := s.List(ctx, "")
-	if err != nil {
-		return nil, fmt.Errorf("rebuilding from the bucket: %w", err)
+// by the store's clock is taken, and the others are faults. Without names of tenants it looks at all.
+func Rebuild(ctx context.Context, s Store, identity string, only ...string) ([]Found, error) {
+	prefixes := []string{""}
+	if len(only) > 0 {
+		prefixes = nil
+		for _, tenant := range only {
+			prefixes = append(prefixes, tenant+"/"+keysFolder, tenant+"/"+manifestsFolder)
+		}
+	}
+	var all []Entry
+	for _, prefix := range prefixes {
+		some, err := s.List(ctx, prefix)
+		if err != nil {
+			return nil, fmt.Errorf("rebuilding from the bucket: %w", err)
+		}
+		all = append(all, some...)
 	}
 	tenants := map[string][]Entry{} // their keys
 	for _, e := range all {
@@ -47,6 +58,14 @@ func Rebuild(ctx context.Context, s Store, identity string) ([]Found, error) {
 		found = append(found, f)
 	}
 	return found, nil
+}
+
+// Count is how many backups can be read, and how many of their manifests cannot.
+func (f Found) Count() (backups, faults int) {
+	for _, c := range f.Chains {
+		backups, faults = backups+len(c.Records), faults+len(c.Faults)
+	}
+	return backups, faults
 }
 
 func rebuild(ctx context.Context, s Store, tenant string, keys []Entry, identity string) (Found, error) {

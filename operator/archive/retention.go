@@ -57,6 +57,51 @@ func (r Repository) readRemoval(ctx context.Context, workspace string, n int64) 
 	return signed, nil
 }
 
+// Place is where a backup is in a tenant's archive.
+type Place struct {
+	Workspace string
+	Sequence  int64
+}
+
+// Places are where the bucket has manifests by their names, the newest first by the store's clock; and the names of files that lie among them and
+// are none. Nothing is read: what was removed is there until it is swept.
+func (r Repository) Places(ctx context.Context) (all []Place, strange []string, err error) {
+	if err := check("tenant", r.Tenant); err != nil {
+		return nil, nil, err
+	}
+	prefix := r.Tenant + "/" + manifestsFolder
+	found, err := r.Store.List(ctx, prefix)
+	if err != nil {
+		return nil, nil, fmt.Errorf("listing the backups of %s: %w", r.Tenant, err)
+	}
+	slices.SortStableFunc(found, func(a, b Entry) int { return b.Time.Compare(a.Time) })
+	for _, e := range found {
+		workspace, number, _ := strings.Cut(strings.TrimPrefix(e.Name, prefix), "/")
+		n, err := parseNumber(number)
+		if err != nil || !label.MatchString(workspace) {
+			strange = append(strange, e.Name)
+			continue
+		}
+		all = append(all, Place{workspace, n})
+	}
+	return all, strange, nil
+}
+
+// Kept reads the manifest of a place, unless the backup was removed. [ErrNotFound]: it was, or there is none; [ErrDamaged]: it is not as the
+// tenant's key signed it. A removal that the key has not signed removes nothing.
+func (r Repository) Kept(ctx context.Context, p Place) (*Manifest, error) {
+	if err := r.check(p.Workspace); err != nil {
+		return nil, err
+	}
+	switch _, err := r.readRemoval(ctx, p.Workspace, p.Sequence); {
+	case err == nil:
+		return nil, fmt.Errorf("backup number %d of %s was removed: %w", p.Sequence, p.Workspace, ErrNotFound)
+	case !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrDamaged):
+		return nil, err
+	}
+	return r.Read(ctx, p.Workspace, p.Sequence)
+}
+
 // Swept is what a sweep has deleted.
 type Swept struct {
 	Manifests, Pages int

@@ -135,13 +135,16 @@ func (r *Backups) find(ctx context.Context, s *scope) error {
 	}
 	var m *archive.Manifest
 	var err error
-	if s.Status.Sequence > 0 {
-		m, err = s.repository.Read(ctx, string(s.Spec.Workspace), s.Status.Sequence)
+	if n := s.Sequence(); n > 0 {
+		m, err = s.repository.Read(ctx, string(s.Spec.Workspace), n)
 	} else {
 		m, err = s.repository.Find(ctx, string(s.Spec.Workspace), string(s.UID), s.CreationTimestamp.Add(-time.Hour))
 	}
-	if errors.Is(err, archive.ErrNotFound) || errors.Is(err, archive.ErrDamaged) { // what is damaged holds no Backup back from being deleted
-		return nil
+	if errors.Is(err, archive.ErrNotFound) || errors.Is(err, archive.ErrDamaged) {
+		if s.Sequence() > 0 && s.DeletionTimestamp.IsZero() { // it was found in the bucket, and is none that could be made
+			return outcome.Stalled(v1alpha1.ReasonDamaged, "its manifest is gone or is not what was written: delete this backup, and have the platform look at repository %s", s.Spec.Repository)
+		}
+		return nil // what is damaged holds no Backup back from being deleted
 	}
 	if err != nil {
 		return depot.Unanswered(s.from, err)
@@ -181,7 +184,10 @@ func (r *Backups) read(ctx context.Context, s *scope) error {
 	if err := r.distrust(ctx, s, backup); err != nil {
 		return err
 	}
-	about := archive.About{UID: string(s.UID), Name: s.Name}
+	about := archive.About{UID: string(s.UID), Name: s.Name, Policy: s.Labels[v1alpha1.LabelPolicy]}
+	if s.Spec.KeepDays != nil {
+		about.KeepDays = *s.Spec.KeepDays
+	}
 	if about.Spec, err = json.Marshal(s.workspace.Spec); err != nil {
 		return err
 	}

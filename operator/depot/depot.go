@@ -135,33 +135,30 @@ func (d *Depot) open(ctx context.Context, r *v1alpha1.BackupRepository, t *v1alp
 	return out, d.escrow(ctx, r, t, out, secret)
 }
 
-// Sweep deletes, of every tenant that has a key here, what was removed long enough ago and what nothing names any more: at most limit files each.
-func (d *Depot) Sweep(ctx context.Context, r *v1alpha1.BackupRepository, store archive.Store, limit int) error {
-	var tenants v1alpha1.TenantList
-	if err := d.Client.List(ctx, &tenants, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
-		return fmt.Errorf("listing tenants: %w", err)
+var (
+	// ErrNoKey says that a tenant has no key in a repository, and no backups.
+	ErrNoKey = errors.New("the tenant has no key in this repository")
+	// ErrKeyLost says that a repository has backups of a tenant whose key is not here.
+	ErrKeyLost = errors.New("the repository has backups of the tenant, and their key is not here")
+)
+
+// Known is the part of a repository that is a tenant's, in its bucket, if its key is here; it makes none: [ErrNoKey], [ErrKeyLost].
+func (d *Depot) Known(ctx context.Context, r *v1alpha1.BackupRepository, t *v1alpha1.Tenant, store archive.Store) (archive.Repository, error) {
+	secret, err := d.key(ctx, r, t)
+	if err != nil {
+		return archive.Repository{}, err
 	}
-	for i := range tenants.Items {
-		t := &tenants.Items[i]
-		if t.Spec.Consortium != r.Spec.Consortium {
-			continue
-		}
-		secret, err := d.key(ctx, r, t)
-		if err != nil {
-			return err
-		}
-		if secret == nil {
-			continue
-		}
-		a, err := d.open(ctx, r, t, store, secret)
-		if err != nil {
-			return err
-		}
-		if _, err := a.Sweep(ctx, limit); err != nil {
-			return err
-		}
+	if secret != nil {
+		return d.open(ctx, r, t, store, secret)
 	}
-	return nil
+	places, _, err := archive.Repository{Store: store, Tenant: t.Name}.Places(ctx)
+	switch {
+	case err != nil:
+		return archive.Repository{}, err
+	case len(places) > 0:
+		return archive.Repository{}, ErrKeyLost
+	}
+	return archive.Repository{}, ErrNoKey
 }
 
 // key is the Secret with the tenant's key; nil: there is none.
@@ -185,19 +182,39 @@ func (d *Depot) makeKey(ctx context.Context, r *v1alpha1.BackupRepository, t *v1
 	}
 	if len(found) > 0 {
 		return nil, outcome.Stalled(v1alpha1.ReasonKeyLost,
-			"backup repository %s has backups of tenant %s, and their key is not here: the platform brings it back with the escrow identity, as docs/backup.md says", r.Name, t.Name)
+			"backup repository %s has backups of tenant %s, and their key is not here: the platform brings it back with broletto restore-keys and the escrow identity", r.Name, t.Name)
 	}
-	secret := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: d.Namespace, Name: KeyName(r.Name, t.Name)}, Data: map[string][]byte{keyOf: archive.NewKey().Bytes()},
-	}
-	err = d.Client.Create(ctx, secret, client.DisableReadYourWritesConsistency)
+	return d.keep(ctx, r.Name, t.Name, archive.NewKey())
+}
+
+// keep makes the Secret with a tenant's key. Where there is one, that is it.
+func (d *Depot) keep(ctx context.Context, repository, tenant string, key archive.Key) (*corev1.Secret, error) {
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: d.Namespace, Name: KeyName(repository, tenant)}, Data: map[string][]byte{keyOf: key.Bytes()}}
+	err := d.Client.Create(ctx, secret, client.DisableReadYourWritesConsistency)
 	if apierrors.IsAlreadyExists(err) {
 		return secret, d.Live.Get(ctx, client.ObjectKeyFromObject(secret), secret)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("keeping the key of tenant %s: %w", t.Name, err)
+		return nil, fmt.Errorf("keeping the key of tenant %s: %w", tenant, err)
 	}
 	return secret, nil
+}
+
+// PutBack puts back a tenant's key that was lost here, and says whether it was. A key that is here stays; another one than that is an error.
+func (d *Depot) PutBack(ctx context.Context, repository, tenant string, key archive.Key) (lost bool, err error) {
+	err = d.Live.Get(ctx, client.ObjectKey{Namespace: d.Namespace, Name: KeyName(repository, tenant)}, &corev1.Secret{})
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("reading the key of tenant %s: %w", tenant, err)
+	}
+	lost = err != nil
+	secret, err := d.keep(ctx, repository, tenant, key)
+	if err != nil {
+		return false, err
+	}
+	if here, err := archive.ParseKey(secret.Data[keyOf]); err != nil || here != key {
+		return false, fmt.Errorf("Secret %s/%s has another key of tenant %s than the bucket: look which of them opens its backups before you delete the Secret", secret.Namespace, secret.Name, tenant) //nolint:staticcheck,revive // it begins with a kind
+	}
+	return lost, nil
 }
 
 // escrow has the key in the bucket, wrapped for the repository's escrow and the tenant's own recipients, before anything is sealed with it.

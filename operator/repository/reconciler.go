@@ -13,10 +13,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/archive/bucket"
+	"github.com/broletto/broletto/operator/concern"
 	"github.com/broletto/broletto/operator/condition"
 	"github.com/broletto/broletto/operator/depot"
 	"github.com/broletto/broletto/operator/outcome"
@@ -26,6 +30,8 @@ import (
 // +kubebuilder:rbac:groups=broletto.dev,resources=backuprepositories,verbs=list;watch
 // +kubebuilder:rbac:groups=broletto.dev,resources=backuprepositories/status,verbs=update
 // +kubebuilder:rbac:groups=broletto.dev,resources=consortia;tenants,verbs=list;watch
+// +kubebuilder:rbac:groups=broletto.dev,resources=backups,verbs=list;watch;create
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=list;watch
 
 const (
 	// interval is how often the store is tried.
@@ -43,11 +49,13 @@ const (
 // Reconciler looks after repositories.
 type Reconciler struct {
 	Client client.Client
+	Live   client.Reader
 	Depot  *depot.Depot
 	Now    func() time.Time
 }
 
-// Reconcile tries the store when that was not done for a day, or something about it changed, and deletes from it what was removed.
+// Reconcile tries the store when that was not done for a day, or something about it changed, and deletes from it what was removed then. Each time it
+// looks for backups that have no Backup.
 func (r *Reconciler) Reconcile(ctx context.Context, b *v1alpha1.BackupRepository) (ctrl.Result, error) {
 	if !b.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil // backups keep what they need of it in their own status
@@ -65,29 +73,36 @@ func (r *Reconciler) converge(ctx context.Context, b *v1alpha1.BackupRepository)
 	if err != nil {
 		return 0, fmt.Errorf("reading consortium %s: %w", b.Spec.Consortium, err)
 	}
-	if rest := r.rest(b); rest > 0 {
-		return rest, nil
-	}
 	store, err := r.Depot.Bucket(ctx, b)
 	if err != nil {
 		return 0, err
 	}
+	rest := r.rest(b)
+	due := rest == 0
+	if due {
+		rest = interval
+		if err := r.prove(ctx, b, store); err != nil {
+			return 0, err
+		}
+	}
+	return min(rest, r.catalogue(ctx, b, store, due)), nil
+}
+
+// prove tries the store.
+func (r *Reconciler) prove(ctx context.Context, b *v1alpha1.BackupRepository, store *bucket.Bucket) error {
 	proof, err := store.Prove(ctx, b.Spec.ObjectLock != nil)
 	tellLock(b, proof.Locks, err)
 	switch {
 	case errors.Is(err, s3.ErrNotLocked), errors.Is(err, s3.ErrUnfit):
-		return 0, &outcome.Stall{Reason: v1alpha1.ReasonStoreUnfit, Err: err}
+		return &outcome.Stall{Reason: v1alpha1.ReasonStoreUnfit, Err: err}
 	case err != nil:
-		return 0, &outcome.Wait{Reason: v1alpha1.ReasonStoreUnreachable, Message: err.Error(), After: soon}
+		return &outcome.Wait{Reason: v1alpha1.ReasonStoreUnreachable, Message: err.Error(), After: soon}
 	case proof.Offset > skew || proof.Offset < -skew:
-		return 0, &outcome.Wait{Reason: v1alpha1.ReasonClockWrong, After: soon, Message: fmt.Sprintf(
+		return &outcome.Wait{Reason: v1alpha1.ReasonClockWrong, After: soon, Message: fmt.Sprintf(
 			"the clocks of the store and of the operator are more than %s apart: set the one that is wrong", skew)}
 	}
-	if err := r.Depot.Sweep(ctx, b, store, sweeps); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "sweeping a backup repository") // it costs room, and no backup
-	}
 	b.Status.ProvenAt = &metav1.Time{Time: r.Now().Add(proof.Offset).Truncate(time.Second)}
-	return interval, nil
+	return nil
 }
 
 // rest is how long the last proof still holds; 0: it holds no more.
@@ -117,10 +132,23 @@ func tellLock(b *v1alpha1.BackupRepository, locks bool, err error) {
 	}
 }
 
-// SetupWithManager watches repositories. Secrets are not watched: what lacks one is looked at every few minutes.
+// SetupWithManager watches repositories, and tenants, whose backups may be there already. Secrets are not watched: what lacks one is looked at
+// every few minutes.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	ofTenant := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+		t := o.(*v1alpha1.Tenant)
+		return concern.Requests(ctx, r.Client, &v1alpha1.BackupRepositoryList{}, "", func(b *v1alpha1.BackupRepository) bool { return b.Spec.Consortium == t.Spec.Consortium })
+	})
+	comes := predicate.Funcs{
+		DeleteFunc: func(event.DeleteEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			before, now := e.ObjectOld.(*v1alpha1.Tenant), e.ObjectNew.(*v1alpha1.Tenant)
+			return before.Generation != now.Generation || !condition.True(before, v1alpha1.ConditionReady) && condition.True(now, v1alpha1.ConditionReady)
+		},
+	}
 	return ctrl.NewControllerManagedBy(mgr).
-		For(&v1alpha1.BackupRepository{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		For(&v1alpha1.BackupRepository{}, builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
+		Watches(&v1alpha1.Tenant{}, ofTenant, builder.WithPredicates(comes)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 2, ReconciliationTimeout: longest}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }

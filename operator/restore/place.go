@@ -60,7 +60,7 @@ func (r *Reconciler) makeWorkspace(ctx context.Context, s *scope) error {
 	kept, err := volumes.Read(s.manifest.Volumes)
 	var w *v1alpha1.Workspace
 	if err == nil {
-		w, err = fresh(s.Restore, s.manifest.Spec, kept)
+		w, err = fresh(s.Restore, s.manifest.Workspace, s.manifest.Spec, kept)
 	}
 	if err != nil {
 		return outcome.Stalled(v1alpha1.ReasonDamaged, "backup %s does not say how its workspace was: %w; make a workspace and restore into that", s.backup.Name, err)
@@ -82,21 +82,15 @@ func (r *Reconciler) refused(err error, name string) error {
 	return fmt.Errorf("making workspace %s: %w", name, err)
 }
 
-// fresh is the new workspace: as the backup has it, but for its hosts, which another one serves, and volumes that the backup does not hold. A
-// drill's is cut off from everything, and goes with the drill.
-func fresh(one *v1alpha1.Restore, spec json.RawMessage, kept []volumes.Kept) (*v1alpha1.Workspace, error) {
+// fresh is the new workspace: as the backup has it. Under another name it lacks its hosts, which the one that was backed up serves, and volumes
+// that the backup does not hold; under the same one, it is what was lost. A drill's is cut off from everything, and goes with the drill.
+func fresh(one *v1alpha1.Restore, was string, spec json.RawMessage, kept []volumes.Kept) (*v1alpha1.Workspace, error) {
 	w := &v1alpha1.Workspace{ObjectMeta: metav1.ObjectMeta{Namespace: one.Namespace, Name: one.Target(), Annotations: map[string]string{annotationRestore: string(one.UID)}}}
 	if err := json.Unmarshal(spec, &w.Spec); err != nil {
 		return nil, err
 	}
-	w.Spec.Network.Hosts, w.Spec.Network.Exposure = nil, v1alpha1.ExposureNone
-	if storage := w.Spec.Storage; storage != nil {
-		storage.Volumes = slices.DeleteFunc(storage.Volumes, func(v v1alpha1.Volume) bool {
-			return !slices.ContainsFunc(kept, func(k volumes.Kept) bool { return k.Name == v.Name })
-		})
-		if len(storage.Volumes) == 0 {
-			w.Spec.Storage = nil
-		}
+	if isDrill(one) || w.Name != was {
+		w.Spec.Network.Hosts, w.Spec.Network.Exposure, w.Spec.Storage = nil, v1alpha1.ExposureNone, filled(w.Spec.Storage, kept)
 	}
 	if !isDrill(one) {
 		return w, nil
@@ -106,4 +100,18 @@ func fresh(one *v1alpha1.Restore, spec json.RawMessage, kept []volumes.Kept) (*v
 	w.Spec.Environment, w.Spec.DisplayName, w.Spec.Access, w.Spec.DeletionPolicy = v1alpha1.Test, "", nil, v1alpha1.DeletionDelete
 	w.Spec.Network = v1alpha1.WorkspaceNetwork{Exposure: v1alpha1.ExposureNone}
 	return w, nil
+}
+
+// filled are the volumes that the backup holds.
+func filled(asked *v1alpha1.WorkspaceStorage, kept []volumes.Kept) *v1alpha1.WorkspaceStorage {
+	if asked == nil {
+		return nil
+	}
+	out := &v1alpha1.WorkspaceStorage{Volumes: slices.DeleteFunc(slices.Clone(asked.Volumes), func(v v1alpha1.Volume) bool {
+		return !slices.ContainsFunc(kept, func(k volumes.Kept) bool { return k.Name == v.Name })
+	})}
+	if len(out.Volumes) == 0 {
+		return nil
+	}
+	return out
 }

@@ -2,15 +2,20 @@ package backups
 
 import (
 	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/minio/minio-go/v7"
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/operator/depot"
 	"github.com/broletto/broletto/operator/manager"
+	"github.com/broletto/broletto/test/cluster"
 	"github.com/broletto/broletto/test/stage"
 )
 
@@ -94,4 +99,89 @@ func (s *scene) files(part string) (out []string) {
 		}
 	}
 	return out
+}
+
+// TestCatalogue: what the bucket has and no Backup stands for comes back, and what was deleted on purpose does not, whoever plants what.
+func TestCatalogue(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "catalogue")
+	s.Create(s.config("app", "digital first"))
+	deleted, lost := s.backUp("cancellato"), &v1alpha1.Backup{ObjectMeta: stage.In(s.tenant.Name, "perso")}
+	lost.Spec = deleted.Spec
+	lost.Spec.KeepDays = new(int32(30))
+	s.by(s.comune, lost)
+	s.Ready(lost)
+	hidden := s.backUp("nascosto")
+	s.Remove(deleted)
+	s.Gone(deleted)
+	s.tear(lost)
+	s.backUp(lost.Name) // another one takes its name
+	s.tear(hidden)
+	removal := s.tenant.Name + "/removed/sportello/0000000003"
+	planted := s.plant(removal, "the thief has no key")
+	s.plant(s.tenant.Name+"/manifests/sportello/0000000009", "nor here")
+	var all v1alpha1.BackupList
+	s.Until("what was lost is there", func() error { return s.numbers(&all, "2 perso-", "3 nascosto", "4 perso") })
+	s.Rest()
+	s.Read(s.repository)
+	if got := stage.Condition(s.repository, v1alpha1.ConditionCatalogued); !strings.Contains(got, v1alpha1.ReasonDamaged) || !strings.Contains(got, "sportello/0000000009") {
+		t.Errorf("the catalogue is %s", got)
+	}
+	s.unplant(removal, planted)
+	for i := range all.Items {
+		b := &all.Items[i]
+		s.Ready(b)
+		if b.Status.Sequence == 2 && (b.Status.Manifest != lost.Status.Manifest || *b.Spec.KeepDays != 30) {
+			t.Errorf("it is %+v, with %+v", b.Spec, b.Status)
+		}
+		s.Remove(b) // one that was found goes like any other
+		s.Gone(b)
+	}
+	s.Rest()
+	if err := s.numbers(&all); err != nil {
+		t.Error(err)
+	}
+}
+
+// tear takes a Backup out of the cluster as no operator would: nothing in the bucket says so.
+func (s *scene) tear(b *v1alpha1.Backup) {
+	s.Helper()
+	if err := cluster.Discard(s.Context(), s.Admin, b); err != nil {
+		s.Fatal(err)
+	}
+	s.CaughtUp(b)
+}
+
+// plant writes a file into the bucket as whoever has the store's credentials, and returns its version.
+func (s *scene) plant(name, text string) string {
+	s.Helper()
+	info, err := s.gateway.Client(s.T).PutObject(s.Context(), "salvataggi", name, strings.NewReader(text), int64(len(text)), minio.PutObjectOptions{})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return info.VersionID
+}
+
+// unplant takes one away.
+func (s *scene) unplant(name, version string) {
+	s.Helper()
+	if err := s.gateway.Client(s.T).RemoveObject(s.Context(), "salvataggi", name, minio.RemoveObjectOptions{VersionID: version}); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// numbers tells whether these are the tenant's Backups, by number and name, without what was added to that to make it another one.
+func (s *scene) numbers(list *v1alpha1.BackupList, want ...string) error {
+	if err := s.Admin.List(s.Context(), list, client.InNamespace(s.tenant.Name)); err != nil {
+		return err
+	}
+	var got []string
+	for _, b := range list.Items {
+		got = append(got, fmt.Sprintf("%d %s", b.Status.Sequence, b.Name[:cmp.Or(strings.Index(b.Name, "-")+1, len(b.Name))]))
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		return fmt.Errorf("there are %v, want %v", got, want)
+	}
+	return nil
 }

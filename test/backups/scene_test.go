@@ -82,7 +82,7 @@ func (s *scene) join() {
 	}}
 	d := &depot.Depot{Client: parts.Client, Live: s.Live(), Namespace: manager.Namespace}
 	s.depot = d
-	s.Join(&v1alpha1.BackupRepository{}, &v1alpha1.BackupRepositoryList{}, reconcile.AsReconciler(parts.Client, &repository.Reconciler{Client: parts.Client, Depot: d, Now: parts.Now}))
+	s.Join(&v1alpha1.BackupRepository{}, &v1alpha1.BackupRepositoryList{}, reconcile.AsReconciler(parts.Client, &repository.Reconciler{Client: parts.Client, Live: s.Live(), Depot: d, Now: parts.Now}))
 	s.Join(&v1alpha1.BackupPolicy{}, &v1alpha1.BackupPolicyList{}, reconcile.AsReconciler(parts.Client, &backup.Policies{Client: parts.Client, Depot: d, Now: parts.Now}))
 	s.Join(&v1alpha1.Backup{}, &v1alpha1.BackupList{}, reconcile.AsReconciler(parts.Client, &backup.Backups{
 		Client: parts.Client, Live: s.Live(), Depot: d, Objects: reading, Movers: movers, Hooks: commands, Now: parts.Now,

@@ -138,6 +138,27 @@ func TestPolicyLabel(t *testing.T) {
 	}
 }
 
+// TestSequence has a Backup stand for another one's data: a number in the repository is the operator's word alone.
+func TestSequence(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, "sequence")
+	const (
+		numbered = "annotations: {broletto.dev/sequence: '7'}"
+		stands   = "says which backup in the repository"
+	)
+	adopted := strings.Replace(called("adopted", backupText), "namespace: HOME", "namespace: HOME, "+numbered, 1)
+	made, own := w.make(cluster.Admin(), adopted), w.make(w.administrator(), called("own", backupText))
+	attacks := map[string]attack{}
+	for _, change := range []string{"metadata: {annotations: {broletto.dev/sequence: '8'}}", "metadata: {annotations: {broletto.dev/sequence: null}}", "metadata: {annotations: null}"} {
+		add(attacks, change, "it would stand for other data", stands, w.forms(made, change))
+	}
+	add(attacks, "one's own", "it would stand for other data", stands, w.forms(own, "metadata: {"+numbered+"}"))
+	add(attacks, "a new one", "it would stand for other data", stands, map[string]stage.Request{"create": stage.Making(w.read(strings.Replace(adopted, "adopted", "eve", 1)))})
+	for who, cfg := range map[string]*rest.Config{"administrator": w.administrator(), "tool": cluster.Account(w, w.own.Name, "flux"), "cluster administrator": cluster.ClusterAdmin()} {
+		w.suffers(who, cfg, attacks, made, own)
+	}
+}
+
 // relabel writes another label than the policy's as the administrator, in every form.
 func (w *town) relabel(o client.Object) error {
 	w.Helper()

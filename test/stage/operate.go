@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/broletto/broletto/operator/condition"
@@ -20,12 +21,18 @@ func (s *Stage) Operate(begin time.Time) {
 // OperateStacks is Operate with what runs stacks.
 func (s *Stage) OperateStacks(begin time.Time, stacks *manager.Stacks) {
 	s.Helper()
+	s.OperateOn(cluster.Operator(s), begin, stacks)
+}
+
+// OperateOn is OperateStacks on whatever cluster, with the operator's account of that.
+func (s *Stage) OperateOn(cfg *rest.Config, begin time.Time, stacks *manager.Stacks) {
+	s.Helper()
 	if operated {
 		s.Skip("a process runs one operator: the names of its controllers and metrics are taken")
 	}
 	operated = true
 	started := time.Now()
-	mgr, err := manager.New(cluster.Operator(s), manager.Options{
+	mgr, err := manager.New(cfg, manager.Options{
 		MetricsAddress: "0", ProbeAddress: "0", Stacks: stacks, Now: func() time.Time { return begin.Add(time.Since(started)) },
 	})
 	if err != nil {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/broletto/broletto/hack/kube"
 	"github.com/broletto/broletto/operator/cli/doctor"
+	"github.com/broletto/broletto/operator/cli/keys"
 	"github.com/broletto/broletto/operator/cli/stack"
 	"github.com/broletto/broletto/operator/demo"
 	"github.com/broletto/broletto/operator/guard"
@@ -43,7 +44,7 @@ func run() error {
 		Use: "broletto", Short: "Broletto turns one short manifest of a comune into isolated, auditable hosting",
 		SilenceUsage: true, SilenceErrors: true, Version: version(),
 	}
-	root.AddCommand(operatorCommand(), moveStatesCommand(), demoCommand(), doctor.Command(), probe.Command())
+	root.AddCommand(operatorCommand(), moveStatesCommand(), demoCommand(), doctor.Command(), keys.Command(), probe.Command())
 	root.AddCommand(stack.Commands()...)
 	return root.ExecuteContext(ctx)
 }
