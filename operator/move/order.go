@@ -58,6 +58,8 @@ type Order struct {
 	// Snapshots are which to restore (one), to verify (none: all) or to forget.
 	Snapshots []string `json:"snapshots,omitempty"`
 	Existing  Existing `json:"existing,omitempty"`
+	// Compare has what was restored read again, and compared with the snapshot.
+	Compare bool `json:"compare,omitempty"`
 	// Deadline ends the operation. Zero: none.
 	Deadline time.Time `json:"deadline,omitzero"`
 	// StallSeconds is after how long without any progress the operation fails. Default: 600.

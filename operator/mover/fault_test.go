@@ -1,6 +1,7 @@
 package mover
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,11 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/kopia/kopia/fs"
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/object"
@@ -509,6 +512,45 @@ func TestExisting(t *testing.T) {
 		if text, err := os.ReadFile(filepath.Join(o.Path, "altro")); err != nil || string(text) != "altro" {
 			t.Errorf("%s took away what is not in the backup: %v", existing, err)
 		}
+	}
+}
+
+// TestCompare finds what differs of what was restored, each in another way, and nothing in what does not.
+func TestCompare(t *testing.T) {
+	t.Parallel()
+	store, dir := folderStore(t), t.TempDir()
+	large := bytes.Repeat([]byte("delibera "), 300<<10)
+	write(t, filepath.Join(dir, "a", "grande"), large)
+	write(t, filepath.Join(dir, "a", "corto"), []byte("corto"))
+	write(t, filepath.Join(dir, "b", "modo"), []byte("modo"))
+	if err := os.Symlink("corto", filepath.Join(dir, "a", "rinvio")); err != nil {
+		t.Fatal(err)
+	}
+	b := backup(t, store, dir)
+	o := order(t, store, move.Restore)
+	o.Path, o.Snapshots, o.Compare = t.TempDir(), []string{b.Snapshot}, true
+	run(t, o)
+	o.Existing = move.Keep
+	run(t, o) // and again, on what is there
+
+	large[2<<20] = 'x'
+	if err := os.Remove(filepath.Join(o.Path, "a", "rinvio")); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(
+		os.WriteFile(filepath.Join(o.Path, "a", "grande"), large, 0o600), os.WriteFile(filepath.Join(o.Path, "a", "corto"), []byte("cort"), 0o600),
+		os.Chmod(filepath.Join(o.Path, "b", "modo"), 0o600), os.Symlink("grande", filepath.Join(o.Path, "a", "rinvio")),
+	); err != nil {
+		t.Fatal(err)
+	}
+	r := fails(t, o, move.FailureTarget)
+	var got []string
+	for _, p := range r.Problems {
+		got = append(got, p.Path)
+	}
+	slices.Sort(got)
+	if diff := cmp.Diff([]string{"a/corto", "a/grande", "a/rinvio", "b/modo"}, got); diff != "" {
+		t.Errorf("what differs (-want +got):\n%s\n%+v", diff, r)
 	}
 }
 

@@ -36,6 +36,9 @@ func (s *session) restore(ctx context.Context) error {
 	man := all[0]
 	if d := man.RootEntry.DirSummary; d != nil {
 		s.progress.total.Store(d.TotalFileSize)
+		if s.order.Compare { // all is read twice
+			s.progress.total.Store(2 * d.TotalFileSize)
+		}
 	}
 	root, err := os.OpenRoot(s.order.Path)
 	if err != nil {
@@ -59,6 +62,14 @@ func (s *session) restore(ctx context.Context) error {
 			class = move.FailureDamaged
 		}
 		return as(class, fmt.Errorf("%d entries could not be restored; all others were", s.report.Failed))
+	}
+	if s.order.Compare {
+		if err := s.compare(ctx, root, man.RootEntry); err != nil {
+			return err
+		}
+		if s.report.Failed > 0 {
+			return as(move.FailureTarget, fmt.Errorf("%w: %d entries", errDiffers, s.report.Failed))
+		}
 	}
 	return nil
 }

@@ -38,6 +38,7 @@ type work struct {
 	volume     v1alpha1.VolumeMove
 	operation  move.Operation
 	existing   move.Existing
+	compare    bool // it is a drill
 }
 
 // Order is what the mover in a pod has to do.
@@ -56,7 +57,7 @@ func (o *Orders) Order(ctx context.Context, m broker.Mover) (move.Order, error) 
 		Path:      move.DataFolder, Config: move.ConfigFolder, Cache: move.CacheFolder, CacheBytes: cacheBytes,
 		Profile:  move.Profile(w.job.Annotations[annotationProfile]),
 		Deadline: w.job.CreationTimestamp.Add(longest * time.Second),
-		Existing: w.existing,
+		Existing: w.existing, Compare: w.compare,
 	}
 	if out.Store, out.Password, out.LockDays, err = o.Depot.Volumes(ctx, r, t, w.volume.Generation); err != nil {
 		return move.Order{}, err
@@ -149,6 +150,7 @@ func (o *Orders) volumes(ctx context.Context, reader client.Reader, m broker.Mov
 			return nil, err
 		}
 		w.workspace, w.repository, w.existing = string(b.Spec.Workspace), b.Spec.Repository, move.Keep
+		w.compare = one.Labels[v1alpha1.LabelPolicy] != ""
 		if one.Spec.Into.Conflicts == v1alpha1.ConflictsReplace {
 			w.existing = move.Replace
 		}
