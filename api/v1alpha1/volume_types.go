@@ -33,6 +33,17 @@ const (
 // AnnotationProfile says on a claim what its volume holds: General, which is the default, or Database.
 const AnnotationProfile = "broletto.dev/volume-profile"
 
+// VolumeOrigin says what a mover reads.
+//
+// +kubebuilder:validation:Enum=Snapshot;Volume
+type VolumeOrigin string
+
+// What a mover reads.
+const (
+	FromSnapshot VolumeOrigin = "Snapshot" // a copy of the volume as it was at one instant
+	FromVolume   VolumeOrigin = "Volume"   // the volume itself, beside the pods that use it
+)
+
 // VolumeMove is how a mover gets on with one volume.
 type VolumeMove struct {
 	// name is that of the claim.
@@ -48,6 +59,10 @@ type VolumeMove struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
+
+	// from is Snapshot, where the volume's class takes snapshots and the workspace's quota has room for a copy of it, else Volume.
+	// +optional
+	From VolumeOrigin `json:"from,omitempty"`
 
 	// attempt counts the movers that were at it.
 	// +optional

@@ -337,7 +337,7 @@ func (r *Backups) forget(ctx context.Context, b *v1alpha1.Backup) error {
 	if err := r.letGo(ctx, b); err != nil {
 		return err
 	}
-	if gone, err := r.Movers.Clear(ctx, b.TargetNamespace(), b.UID); err != nil || !gone {
+	if gone, err := r.Movers.Clear(ctx, b.TargetNamespace(), b.UID, b.Status.Volumes); err != nil || !gone {
 		return cmp.Or(err, error(&outcome.Wait{Reason: v1alpha1.ReasonDeleting, Message: "a mover is at a volume still: it is being ended", After: time.Second}))
 	}
 	b.Status.Volumes = nil

@@ -45,7 +45,7 @@ func (r *Backups) move(ctx context.Context, s *scope) error {
 		c := claims[slices.IndexFunc(claims, func(c volumes.Claim) bool { return c.Name == v.Name })]
 		t := volumes.Task{
 			Operation: move.Backup, For: client.ObjectKeyFromObject(s.Backup), UID: s.UID, Namespace: s.TargetNamespace(), Workspace: s.workspace.UID,
-			Claim: c.Name, Profile: c.Profile, Node: c.Node, User: c.User, Group: c.Group, FSGroup: c.FSGroup,
+			Claim: c.Name, Profile: c.Profile, Node: c.Node, Holder: c.Holder, User: c.User, Group: c.Group, FSGroup: c.FSGroup,
 		}
 		if v.Job != "" { // the pod that used it may be gone since
 			t.User, t.Group, t.FSGroup = v.User, v.Group, v.FSGroup
@@ -108,8 +108,6 @@ func unmovable(c volumes.Claim) string {
 		return "the claim is not bound to a volume yet: it holds nothing"
 	case c.Block:
 		return "it is a raw device, and files alone are backed up: keep a dump of it on another volume"
-	case c.Exclusive:
-		return "it is ReadWriteOncePod, and pod " + c.Pods[0] + " has it: make it ReadWriteOnce, or stop the pod for as long as backups take"
 	}
 	return ""
 }
@@ -129,7 +127,7 @@ func (r *Backups) clear(ctx context.Context, s *scope) error {
 	if s.Status.Volumes == nil {
 		return nil
 	}
-	if _, err := r.Movers.Clear(ctx, s.TargetNamespace(), s.UID); err != nil {
+	if _, err := r.Movers.Clear(ctx, s.TargetNamespace(), s.UID, s.Status.Volumes); err != nil {
 		return fmt.Errorf("taking the movers of backup %s away: %w", s.Name, err)
 	}
 	return nil

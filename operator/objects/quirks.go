@@ -21,7 +21,9 @@ func remade(r Resource, o *unstructured.Unstructured) string {
 	controller := metav1.GetControllerOf(o)
 	switch name := r.String(); {
 	case ofRun && slices.Contains([]string{"jobs.batch", "pods"}, name):
-		return "it is of a run of a Stack"
+		return "it is of a run of a Stack, or of a mover"
+	case ofRun && strings.HasPrefix(o.GetName(), "move-") && slices.Contains([]string{"persistentvolumeclaims", "volumesnapshots.snapshot.storage.k8s.io"}, name):
+		return "it is a mover's copy of a volume"
 	case owned && (ofStack || slices.Contains(guarded, name)):
 		return "it is Broletto's, which makes it itself"
 	case controller != nil && slices.Contains([]string{"pods", "replicasets.apps", "jobs.batch"}, name):

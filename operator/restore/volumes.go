@@ -131,7 +131,7 @@ func (r *Reconciler) clear(ctx context.Context, s *scope) error {
 	if s.Status.Volumes == nil {
 		return nil
 	}
-	_, err := r.Movers.Clear(ctx, s.Status.Namespace, s.UID)
+	_, err := r.Movers.Clear(ctx, s.Status.Namespace, s.UID, nil)
 	return err
 }
 

@@ -23,9 +23,8 @@ type Claim struct {
 	Bound, Block bool
 	// Pods are those that use it, by name.
 	Pods []string
-	// Node is where it is in use and cannot be used elsewhere. Exclusive: nor by another pod there.
-	Node      string
-	Exclusive bool
+	// Node is where it is in use and cannot be used elsewhere. Holder is the pod that lets no other use it there.
+	Node, Holder string
 	// User, Group and FSGroup are those of the pod that uses it.
 	User, Group, FSGroup int64
 }
@@ -67,7 +66,10 @@ func claimsOf(claims []corev1.PersistentVolumeClaim, pods []corev1.Pod) (out []C
 			}
 			one.Pods = append(one.Pods, pods[i].Name)
 			if node := pods[i].Spec.NodeName; node != "" && !slices.Contains(modes, corev1.ReadWriteMany) {
-				one.Node, one.Exclusive = node, slices.Contains(modes, corev1.ReadWriteOncePod)
+				one.Node = node
+			}
+			if slices.Contains(modes, corev1.ReadWriteOncePod) {
+				one.Holder = pods[i].Name
 			}
 			one.User, one.Group, one.FSGroup = identity(&pods[i], container)
 		}

@@ -51,9 +51,13 @@ type Task struct {
 	Namespace string
 	Workspace types.UID
 	Claim     string
-	Profile   v1alpha1.VolumeProfile
+	// Copied tells that a copy of the volume is read.
+	Copied  bool
+	Profile v1alpha1.VolumeProfile
 	// Node is where the volume is in use and cannot be used elsewhere; empty: anywhere.
 	Node string
+	// Holder is the pod that lets no other use the volume.
+	Holder string
 	// User, Group and FSGroup are as whom the mover reads and writes; 0 of FSGroup: none.
 	User, Group, FSGroup int64
 	// StorePort is the port of the store.
@@ -138,6 +142,10 @@ func Job(t Task, c Context) apply.Object {
 }
 
 func pod(t Task, c Context) *corev1ac.PodSpecApplyConfiguration {
+	claim := t.Claim
+	if t.Copied {
+		claim, t.Node = t.copyName(), ""
+	}
 	security := corev1ac.PodSecurityContext().
 		WithRunAsNonRoot(t.User != 0).WithRunAsUser(t.User).WithRunAsGroup(t.Group).
 		WithSeccompProfile(corev1ac.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))
@@ -154,7 +162,7 @@ func pod(t Task, c Context) *corev1ac.PodSpecApplyConfiguration {
 		WithSecurityContext(security).
 		WithContainers(container(t, c)).
 		WithVolumes(
-			corev1ac.Volume().WithName("data").WithPersistentVolumeClaim(corev1ac.PersistentVolumeClaimVolumeSource().WithClaimName(t.Claim)),
+			corev1ac.Volume().WithName("data").WithPersistentVolumeClaim(corev1ac.PersistentVolumeClaimVolumeSource().WithClaimName(claim)),
 			corev1ac.Volume().WithName("token").WithProjected(corev1ac.ProjectedVolumeSource().WithSources(corev1ac.VolumeProjection().
 				WithServiceAccountToken(corev1ac.ServiceAccountTokenProjection().WithAudience(run.Audience).WithPath(path.Base(move.TokenFile)).WithExpirationSeconds(tokenLife)))),
 			corev1ac.Volume().WithName("config").WithEmptyDir(corev1ac.EmptyDirVolumeSource().

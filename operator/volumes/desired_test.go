@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 )
 
@@ -20,6 +21,10 @@ type golden struct {
 	Pods    []corev1.Pod
 	Task    Task
 	Context Context
+	// Driver and Classes choose the class of a snapshot of the first claim, which is Taken.
+	Driver  string
+	Classes []unstructured.Unstructured
+	Taken   unstructured.Unstructured
 }
 
 // TestDesired compares what is made for a mover, and what was found of the claims, with the files of its case.
@@ -48,7 +53,10 @@ func TestDesired(t *testing.T) {
 				got.WriteString("---\n")
 				got.Write(text)
 			}
-			if g.Claims != nil {
+			if g.Driver != "" {
+				show(snapshotOf(g.Task, classFor(g.Driver, g.Classes)))
+				show(copyOf(g.Task, &g.Claims[0], &g.Taken))
+			} else if g.Claims != nil {
 				show(claimsOf(g.Claims, g.Pods))
 			}
 			if g.Task.Claim != "" {

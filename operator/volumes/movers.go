@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,6 +55,16 @@ func (m *Movers) Step(ctx context.Context, t Task, v *v1alpha1.VolumeMove, note 
 	}
 	v.Attempt = max(v.Attempt, 1)
 	t.Attempt = v.Attempt
+	if t.Operation == move.Backup {
+		if err := m.copied(ctx, t, v); err != nil {
+			return err
+		}
+		if v.From == v1alpha1.FromVolume && t.Holder != "" {
+			fail(v, "it is ReadWriteOncePod, and pod "+t.Holder+" has it: make it ReadWriteOnce, have a class that takes snapshots and quota for a copy, or stop the pod for as long as backups take")
+			return nil
+		}
+		t.Copied = v.From == v1alpha1.FromSnapshot
+	}
 	job, err := m.job(ctx, t)
 	if err != nil {
 		return err
@@ -245,8 +256,13 @@ func endOf(job *batchv1.Job) *time.Time {
 	return nil
 }
 
-// Clear ends the movers of a Backup or Restore, and tells whether none is left.
-func (m *Movers) Clear(ctx context.Context, namespace string, uid types.UID) (gone bool, err error) {
+// Clear ends the movers of a Backup or Restore, takes copies of its volumes away, and tells whether no mover is left.
+func (m *Movers) Clear(ctx context.Context, namespace string, uid types.UID, all []v1alpha1.VolumeMove) (gone bool, err error) {
+	if slices.ContainsFunc(all, func(v v1alpha1.VolumeMove) bool { return v.From != v1alpha1.FromVolume }) { // or they are about to be taken
+		if err := m.uncopy(ctx, namespace, uid); err != nil {
+			return false, err
+		}
+	}
 	var jobs batchv1.JobList // the cache may not know of the last one
 	if err := m.Live.List(ctx, &jobs, client.InNamespace(namespace), client.MatchingLabels{v1alpha1.LabelRun: string(uid)}); err != nil {
 		return false, fmt.Errorf("listing the movers in %s: %w", namespace, err)

@@ -1859,6 +1859,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: files
       type:
         scalar: numeric
+    - name: from
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.VolumeOrigin
     - name: fsGroup
       type:
         scalar: numeric
@@ -1901,6 +1904,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: user
       type:
         scalar: numeric
+- name: com.github.broletto.broletto.api.v1alpha1.VolumeOrigin
+  scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.VolumePhase
   scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.Workspace

@@ -18,6 +18,8 @@ type VolumeMoveApplyConfiguration struct {
 	Phase *apiv1alpha1.VolumePhase `json:"phase,omitempty"`
 	// message says why it waits, failed or was skipped, and the way out.
 	Message *string `json:"message,omitempty"`
+	// from is Snapshot, where the volume's class takes snapshots and the workspace's quota has room for a copy of it, else Volume.
+	From *apiv1alpha1.VolumeOrigin `json:"from,omitempty"`
 	// attempt counts the movers that were at it.
 	Attempt *int32 `json:"attempt,omitempty"`
 	// job is the UID of the Job of the mover that is at it.
@@ -74,6 +76,14 @@ func (b *VolumeMoveApplyConfiguration) WithPhase(value apiv1alpha1.VolumePhase) 
 // If called multiple times, the Message field is set to the value of the last call.
 func (b *VolumeMoveApplyConfiguration) WithMessage(value string) *VolumeMoveApplyConfiguration {
 	b.Message = &value
+	return b
+}
+
+// WithFrom sets the From field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the From field is set to the value of the last call.
+func (b *VolumeMoveApplyConfiguration) WithFrom(value apiv1alpha1.VolumeOrigin) *VolumeMoveApplyConfiguration {
+	b.From = &value
 	return b
 }
 
