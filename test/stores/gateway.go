@@ -3,6 +3,7 @@ package stores
 import (
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -20,6 +21,8 @@ type Gateway struct {
 	Bucket string
 	// Folder has its credentials, as the operator reads them.
 	Folder string
+
+	program string
 }
 
 const (
@@ -35,14 +38,15 @@ func NewGateway(t *testing.T) *Gateway {
 		t.Fatal(err)
 	}
 	g := &Gateway{Addr: cluster.FreeAddress(t), Bucket: "stati"}
-	root, versions := t.TempDir(), t.TempDir()
+	root, versions, accounts := t.TempDir(), t.TempDir(), t.TempDir()
 	if err := os.Mkdir(filepath.Join(root, g.Bucket), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	g.Folder = Folder(t, map[string]string{"access-key-id": accessKey, "secret-access-key": secretKey})
+	g.program = filepath.Join(dir, "versitygw")
 	run(t, process{
-		path:   filepath.Join(dir, "versitygw"),
-		args:   []string{"--port", g.Addr, "--quiet", "posix", "--versioning-dir", versions, root},
+		path:   g.program,
+		args:   []string{"--port", g.Addr, "--quiet", "--iam-dir", accounts, "--iam-cache-disable", "posix", "--versioning-dir", versions, root},
 		env:    []string{"ROOT_ACCESS_KEY_ID=" + accessKey, "ROOT_SECRET_ACCESS_KEY=" + secretKey, "HOME=" + root},
 		serves: func() error { return listens(g.Addr) },
 	})
@@ -76,4 +80,24 @@ func (g *Gateway) NewLockedBucket(t *testing.T, name string) {
 func (g *Gateway) Store(addr, prefix string) *url.URL {
 	query := url.Values{"endpoint": {"http://" + addr}, "region": {"us-east-1"}}
 	return &url.URL{Scheme: "s3", Host: g.Bucket, Path: "/" + prefix, RawQuery: query.Encode()}
+}
+
+// NewAccount makes an account that may do everything in all buckets.
+func (g *Gateway) NewAccount(t *testing.T, id, secret string) {
+	t.Helper()
+	g.administer(t, "create-user", "--access", id, "--secret", secret, "--role", "admin")
+}
+
+// Revoke takes an account away.
+func (g *Gateway) Revoke(t *testing.T, id string) {
+	t.Helper()
+	g.administer(t, "delete-user", "--access", id)
+}
+
+func (g *Gateway) administer(t *testing.T, args ...string) {
+	t.Helper()
+	all := append([]string{"admin", "--access", accessKey, "--secret", secretKey, "--endpoint-url", "http://" + g.Addr}, args...)
+	if said, err := exec.CommandContext(t.Context(), g.program, all...).CombinedOutput(); err != nil {
+		t.Fatalf("versitygw %v: %v: %s", args, err, said)
+	}
 }
