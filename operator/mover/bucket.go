@@ -117,7 +117,7 @@ func translate(err error) (out error, final bool) {
 	case err == nil:
 		return nil, true
 	case !errors.As(err, &r):
-		return err, errors.Is(err, context.Canceled) || errors.Is(err, blob.ErrInvalidRange) || errors.Is(err, syscall.ENOSPC)
+		return err, errors.Is(err, context.Canceled) || errors.Is(err, blob.ErrInvalidRange) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EFBIG)
 	case r.Code == minio.NoSuchKey || r.StatusCode == http.StatusNotFound && r.Code != minio.NoSuchBucket:
 		return blob.ErrBlobNotFound, true
 	case r.StatusCode == http.StatusRequestedRangeNotSatisfiable:

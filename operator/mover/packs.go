@@ -4,34 +4,46 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"sync"
 	"syscall"
 
 	"github.com/kopia/kopia/repo/blob"
+	"golang.org/x/sys/unix"
 )
 
-// packCache fetches a pack as a whole when a part of it is wanted, and serves parts from a file of its own. Else each piece of a file is a
-// request. The least recently used packs go when there are more bytes than its limit.
+const (
+	// inMemory is how many bytes of packs are kept in memory.
+	inMemory = 96 << 20
+	// longest is how many bytes of one have room there. Most have 20 MiB.
+	longest = 40 << 20
+)
+
+// packCache fetches a pack as a whole when a part of it is wanted, and serves parts of that. Else each piece of a file is a request. It is
+// kept in memory until others need the room: most are not wanted again. One that is then fetched a second time is kept in a file of its own.
+// The least recently used files go when there are more bytes in them than the limit.
 type packCache struct {
 	blob.Storage
 	dir   string // absolute
 	limit int64
 	*meter
 
-	mu    sync.Mutex
-	packs map[blob.ID]*pack
-	used  *list.List // of *pack, the last used in front
-	bytes int64
-	full  bool // no room on the disk: parts are fetched from the store
+	mu      sync.Mutex
+	packs   map[blob.ID]*pack
+	fetched map[blob.ID]bool
+	used    *list.List // of *pack, the last used in front
+	memory  int64      // bytes
+	bytes   int64      // in files
+	full    bool       // no room on the disk: parts are fetched from the store
 }
 
-// pack is one pack in a file that no folder names, so that it goes with the process however that ends.
+// pack is one pack, in memory or in a file that no folder names, so that it goes with the process however that ends.
 type pack struct {
 	id    blob.ID
 	ready chan struct{}
 	err   error
-	file  *os.File
+	held
 	size  int64
 	users int
 	gone  bool
@@ -39,7 +51,7 @@ type pack struct {
 }
 
 func newPackCache(s blob.Storage, dir string, limit int64, m *meter) *packCache {
-	return &packCache{Storage: s, dir: dir, limit: limit, meter: m, packs: map[blob.ID]*pack{}, used: list.New()}
+	return &packCache{Storage: s, dir: dir, limit: limit, meter: m, packs: map[blob.ID]*pack{}, fetched: map[blob.ID]bool{}, used: list.New()}
 }
 
 // GetBlob reads a blob or a range of it.
@@ -69,7 +81,7 @@ func (p *pack) copy(out blob.OutputBuffer, offset, length int64) error {
 	buffer := copyBuffers.Get().(*[64 << 10]byte)
 	defer copyBuffers.Put(buffer)
 	for length > 0 {
-		n, err := p.file.ReadAt(buffer[:min(length, int64(len(buffer)))], offset)
+		n, err := p.held.ReadAt(buffer[:min(length, int64(len(buffer)))], offset)
 		if err != nil {
 			return err
 		}
@@ -102,8 +114,8 @@ func (c *packCache) take(ctx context.Context, id blob.ID) (*pack, error) {
 		p.place = c.used.PushFront(p)
 		c.packs[id] = p
 		c.mu.Unlock()
-		file, size, err := c.fetch(ctx, id)
-		c.settle(p, file, size, err)
+		got, size, err := c.fetch(ctx, id)
+		c.settle(p, got, size, err)
 		close(p.ready)
 	}
 	if p.err != nil {
@@ -114,42 +126,57 @@ func (c *packCache) take(ctx context.Context, id blob.ID) (*pack, error) {
 }
 
 // settle counts a pack that was fetched, and makes room for it.
-func (c *packCache) settle(p *pack, file *os.File, size int64, err error) {
+func (c *packCache) settle(p *pack, got held, size int64, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p.file, p.size, p.err = file, size, err
-	c.bytes += p.size
+	p.held, p.size, p.err = got, size, err
 	if p.err != nil {
 		c.drop(p)
 		c.full = c.full || errors.Is(p.err, syscall.ENOSPC)
 		return
 	}
-	for e := c.used.Back(); e != nil && c.bytes > c.limit; {
+	c.fetched[p.id] = true
+	bytes, limit := c.among(p)
+	*bytes += p.size
+	for e := c.used.Back(); e != nil && *bytes > limit; {
 		old := e.Value.(*pack)
 		e = e.Prev()
-		if old != p && old.file != nil {
+		if beside, _ := c.among(old); beside == bytes && old != p && old.held != nil {
 			c.drop(old)
 		}
 	}
 }
 
-// drop forgets a pack, whose file stays open for those who read it.
+// among are the bytes that a pack's are counted with, and how many there may be.
+func (c *packCache) among(p *pack) (bytes *int64, limit int64) {
+	if _, is := p.held.(*os.File); is {
+		return &c.bytes, c.limit
+	}
+	return &c.memory, inMemory
+}
+
+// drop forgets a pack, which stays for those who read it.
 func (c *packCache) drop(p *pack) {
 	delete(c.packs, p.id)
 	c.used.Remove(p.place)
-	c.bytes -= p.size
+	bytes, _ := c.among(p)
+	*bytes -= p.size
 	p.gone = true
-	if p.users == 0 && p.file != nil {
-		_ = p.file.Close()
+	p.free()
+}
+
+// free lets go of a pack that is forgotten and that nobody reads.
+func (p *pack) free() {
+	if p.gone && p.users == 0 && p.held != nil {
+		_ = p.held.Close()
 	}
 }
 
 func (c *packCache) give(p *pack) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p.users--; p.users == 0 && p.gone && p.file != nil {
-		_ = p.file.Close()
-	}
+	p.users--
+	p.free()
 }
 
 func (c *packCache) isFull() bool {
@@ -158,8 +185,25 @@ func (c *packCache) isFull() bool {
 	return c.full
 }
 
-// fetch reads a whole pack into a file.
-func (c *packCache) fetch(ctx context.Context, id blob.ID) (*os.File, int64, error) {
+// fetch reads a whole pack into memory or, the second time, into a file.
+func (c *packCache) fetch(ctx context.Context, id blob.ID) (held, int64, error) {
+	c.mu.Lock()
+	again := c.fetched[id]
+	c.mu.Unlock()
+	if !again {
+		m, err := newMapped()
+		if err != nil {
+			return nil, 0, err
+		}
+		err = c.fill(ctx, id, m)
+		if err == nil {
+			return m, int64(m.n), nil
+		}
+		_ = m.Close()
+		if !m.over {
+			return nil, 0, err
+		}
+	}
 	f, err := os.CreateTemp(c.dir, "pack-*")
 	if err != nil {
 		return nil, 0, err
@@ -168,13 +212,17 @@ func (c *packCache) fetch(ctx context.Context, id blob.ID) (*os.File, int64, err
 		return nil, 0, errors.Join(err, f.Close())
 	}
 	out := &fileBuffer{file: f}
-	err = c.Storage.GetBlob(ctx, id, 0, -1, out)
-	c.readPack(id, err)
-	if err = errors.Join(err, out.err); err != nil {
+	if err = errors.Join(c.fill(ctx, id, out), out.err); err != nil {
 		_ = f.Close()
 		return nil, 0, err
 	}
 	return f, out.size, nil
+}
+
+func (c *packCache) fill(ctx context.Context, id blob.ID, out blob.OutputBuffer) error {
+	err := c.Storage.GetBlob(ctx, id, 0, -1, out)
+	c.readPack(id, err)
+	return err
 }
 
 // forget lets go of all packs that nobody reads.
@@ -182,7 +230,7 @@ func (c *packCache) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, p := range c.packs {
-		if p.file != nil {
+		if p.held != nil {
 			c.drop(p)
 		}
 	}
@@ -193,6 +241,49 @@ func (c *packCache) Close(ctx context.Context) error {
 	c.forget()
 	return c.Storage.Close(ctx)
 }
+
+// held is where a pack is.
+type held interface {
+	io.ReaderAt
+	io.Closer
+}
+
+// mapped is a pack in memory that the garbage collector neither sees nor doubles.
+type mapped struct {
+	bytes []byte
+	n     int
+	over  bool // it is too long
+}
+
+func newMapped() (*mapped, error) {
+	b, err := unix.Mmap(-1, 0, longest, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	return &mapped{bytes: b}, err
+}
+
+func (m *mapped) Write(p []byte) (int, error) {
+	if m.n+len(p) > len(m.bytes) {
+		m.over = true
+		return 0, syscall.EFBIG
+	}
+	m.n += copy(m.bytes[m.n:], p)
+	return len(p), nil
+}
+
+func (m *mapped) Length() int { return m.n }
+
+func (m *mapped) Reset() { m.n = 0 }
+
+// ReadAt implements io.ReaderAt.
+func (m *mapped) ReadAt(p []byte, at int64) (int, error) {
+	n := copy(p, m.bytes[min(at, int64(m.n)):m.n])
+	if n < len(p) {
+		return n, io.ErrUnexpectedEOF
+	}
+	return n, nil
+}
+
+// Close gives the memory back.
+func (m *mapped) Close() error { return unix.Munmap(m.bytes) }
 
 // fileBuffer is a file as kopia's stores write to.
 type fileBuffer struct {

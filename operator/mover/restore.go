@@ -280,6 +280,9 @@ func (r *restorer) file(ctx context.Context, p *place, name string, e *snapshot.
 		return as(move.FailureTarget, err)
 	}
 	err = r.fill(ctx, f, e)
+	if err == nil && e.FileSize >= early {
+		_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+	}
 	if err == nil {
 		r.own(func() error { return f.Chown(int(e.UserID), int(e.GroupID)) })
 		err = as(move.FailureTarget, f.Chmod(os.FileMode(e.Permissions)&fs.ModBits))
@@ -300,6 +303,9 @@ func futimes(f *os.File, t time.Time) error {
 	now := unix.NsecToTimespec(t.UnixNano())
 	return unix.UtimesNanoAt(int(f.Fd()), "", []unix.Timespec{{Nsec: unix.UTIME_OMIT}, now}, unix.AT_EMPTY_PATH)
 }
+
+// early is the size in bytes from which on a file begins to be written to the disk at once, so that less is left to wait for at the end.
+const early = 64 << 10
 
 // stretch is about how many bytes of a large file are written one after the other: some packs' worth.
 const stretch = 16 << 20

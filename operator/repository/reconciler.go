@@ -29,13 +29,15 @@ import (
 
 // +kubebuilder:rbac:groups=broletto.dev,resources=backuprepositories,verbs=list;watch
 // +kubebuilder:rbac:groups=broletto.dev,resources=backuprepositories/status,verbs=update
-// +kubebuilder:rbac:groups=broletto.dev,resources=consortia;tenants,verbs=list;watch
+// +kubebuilder:rbac:groups=broletto.dev,resources=consortia;restores;tenants,verbs=list;watch
 // +kubebuilder:rbac:groups=broletto.dev,resources=backups,verbs=list;watch;create
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=list;watch
 
 const (
 	// interval is how often the store is tried.
 	interval = 24 * time.Hour
+	// doubted is how often it is tried while something waits for it.
+	doubted = time.Minute
 	// skew is how far apart its clock and ours may be.
 	skew = 5 * time.Minute
 	// sweeps is how many files of a tenant are deleted at most, each time.
@@ -54,8 +56,8 @@ type Reconciler struct {
 	Now    func() time.Time
 }
 
-// Reconcile tries the store when that was not done for a day, or something about it changed, and deletes from it what was removed then. Each time it
-// looks for backups that have no Backup.
+// Reconcile tries the store when that was not done for a day, or something waits for it or about it changed, and deletes from it what was removed
+// then. Each time it looks for backups that have no Backup.
 func (r *Reconciler) Reconcile(ctx context.Context, b *v1alpha1.BackupRepository) (ctrl.Result, error) {
 	if !b.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil // backups keep what they need of it in their own status
@@ -73,19 +75,26 @@ func (r *Reconciler) converge(ctx context.Context, b *v1alpha1.BackupRepository)
 	if err != nil {
 		return 0, fmt.Errorf("reading consortium %s: %w", b.Spec.Consortium, err)
 	}
+	every, daily := interval, r.rest(b, interval) == 0
+	waits, err := r.waits(ctx, b.Name)
+	if err != nil {
+		return 0, err
+	}
+	if waits {
+		every = doubted
+	}
 	store, err := r.Depot.Bucket(ctx, b)
 	if err != nil {
 		return 0, err
 	}
-	rest := r.rest(b)
-	due := rest == 0
-	if due {
-		rest = interval
+	rest := r.rest(b, every)
+	if rest == 0 {
+		rest = every
 		if err := r.prove(ctx, b, store); err != nil {
 			return 0, err
 		}
 	}
-	return min(rest, r.catalogue(ctx, b, store, due)), nil
+	return min(rest, r.catalogue(ctx, b, store, daily)), nil
 }
 
 // prove tries the store.
@@ -105,8 +114,39 @@ func (r *Reconciler) prove(ctx context.Context, b *v1alpha1.BackupRepository, st
 	return nil
 }
 
+// waits tells whether a Backup or a Restore waits for the store: it may have stopped to be what it was.
+func (r *Reconciler) waits(ctx context.Context, repository string) (bool, error) {
+	var backups v1alpha1.BackupList
+	var restores v1alpha1.RestoreList
+	options := []client.ListOption{client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency}
+	if err := errors.Join(r.Client.List(ctx, &backups, options...), r.Client.List(ctx, &restores, options...)); err != nil {
+		return false, fmt.Errorf("looking what waits for repository %s: %w", repository, err)
+	}
+	here := map[client.ObjectKey]bool{}
+	for i := range backups.Items {
+		if b := &backups.Items[i]; string(b.Spec.Repository) == repository {
+			if unanswered(b) {
+				return true, nil
+			}
+			here[client.ObjectKeyFromObject(b)] = true
+		}
+	}
+	for i := range restores.Items {
+		if one := &restores.Items[i]; unanswered(one) && here[client.ObjectKey{Namespace: one.Namespace, Name: one.Spec.Backup}] {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// unanswered tells whether an object waits for a store that did not do what it was asked.
+func unanswered(o condition.Object) bool {
+	c := meta.FindStatusCondition(*o.GetConditions(), v1alpha1.ConditionReady)
+	return c != nil && c.Reason == v1alpha1.ReasonStoreUnreachable
+}
+
 // rest is how long the last proof still holds; 0: it holds no more.
-func (r *Reconciler) rest(b *v1alpha1.BackupRepository) time.Duration {
+func (r *Reconciler) rest(b *v1alpha1.BackupRepository, interval time.Duration) time.Duration {
 	if b.Status.ProvenAt == nil || !condition.True(b, v1alpha1.ConditionReady) {
 		return 0
 	}
@@ -132,8 +172,8 @@ func tellLock(b *v1alpha1.BackupRepository, locks bool, err error) {
 	}
 }
 
-// SetupWithManager watches repositories, and tenants, whose backups may be there already. Secrets are not watched: what lacks one is looked at
-// every few minutes.
+// SetupWithManager watches repositories, what begins to wait for one, and tenants, whose backups may be there already. Secrets are not watched:
+// what lacks one is looked at every few minutes.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	ofTenant := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
 		t := o.(*v1alpha1.Tenant)
@@ -146,9 +186,26 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			return before.Generation != now.Generation || !condition.True(before, v1alpha1.ConditionReady) && condition.True(now, v1alpha1.ConditionReady)
 		},
 	}
+	waits := builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool {
+		one, is := o.(condition.Object)
+		return is && unanswered(one)
+	}))
+	of := func(b *v1alpha1.Backup) []reconcile.Request {
+		return []reconcile.Request{{NamespacedName: client.ObjectKey{Name: string(b.Spec.Repository)}}}
+	}
+	ofBackup := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request { return of(o.(*v1alpha1.Backup)) })
+	ofRestore := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+		b := &v1alpha1.Backup{}
+		if err := r.Client.Get(ctx, client.ObjectKey{Namespace: o.GetNamespace(), Name: o.(*v1alpha1.Restore).Spec.Backup}, b); err != nil {
+			return nil // it has gone, and with it the wait
+		}
+		return of(b)
+	})
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.BackupRepository{}, builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
 		Watches(&v1alpha1.Tenant{}, ofTenant, builder.WithPredicates(comes)).
+		Watches(&v1alpha1.Backup{}, ofBackup, waits).
+		Watches(&v1alpha1.Restore{}, ofRestore, waits).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 2, ReconciliationTimeout: longest}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }

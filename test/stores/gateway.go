@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -26,6 +27,7 @@ type Gateway struct {
 	Folder string
 
 	network *Network
+	program string
 }
 
 // Network is one that is not the test's own.
@@ -54,13 +56,13 @@ func NewGatewayIn(t *testing.T, network *Network, addr string) *Gateway {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &Gateway{Addr: addr, Bucket: "stati", network: network}
-	root, versions := t.TempDir(), t.TempDir()
+	g := &Gateway{Addr: addr, Bucket: "stati", network: network, program: filepath.Join(dir, "versitygw")}
+	root, versions, accounts := t.TempDir(), t.TempDir(), t.TempDir()
 	if err := os.Mkdir(filepath.Join(root, g.Bucket), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	g.Folder = Folder(t, map[string]string{"access-key-id": accessKey, "secret-access-key": secretKey})
-	command := slices.Concat(network.Enter, []string{filepath.Join(dir, "versitygw"), "--port", g.Addr, "--quiet", "posix", "--versioning-dir", versions, root})
+	command := slices.Concat(network.Enter, []string{g.program, "--port", g.Addr, "--quiet", "--iam-dir", accounts, "--iam-cache-disable", "posix", "--versioning-dir", versions, root})
 	run(t, process{
 		path: command[0], args: command[1:],
 		env: []string{"ROOT_ACCESS_KEY_ID=" + accessKey, "ROOT_SECRET_ACCESS_KEY=" + secretKey, "HOME=" + root},
@@ -104,4 +106,24 @@ func (g *Gateway) NewLockedBucket(t *testing.T, name string) {
 func (g *Gateway) Store(addr, prefix string) *url.URL {
 	query := url.Values{"endpoint": {"http://" + addr}, "region": {"us-east-1"}}
 	return &url.URL{Scheme: "s3", Host: g.Bucket, Path: "/" + prefix, RawQuery: query.Encode()}
+}
+
+// NewAccount makes an account that may do everything in all buckets.
+func (g *Gateway) NewAccount(t *testing.T, id, secret string) {
+	t.Helper()
+	g.administer(t, "create-user", "--access", id, "--secret", secret, "--role", "admin")
+}
+
+// Revoke takes an account away.
+func (g *Gateway) Revoke(t *testing.T, id string) {
+	t.Helper()
+	g.administer(t, "delete-user", "--access", id)
+}
+
+func (g *Gateway) administer(t *testing.T, args ...string) {
+	t.Helper()
+	all := append([]string{"admin", "--access", accessKey, "--secret", secretKey, "--endpoint-url", "http://" + g.Addr}, args...)
+	if said, err := exec.CommandContext(t.Context(), g.program, all...).CombinedOutput(); err != nil {
+		t.Fatalf("versitygw %v: %v: %s", args, err, said)
+	}
 }

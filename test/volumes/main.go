@@ -182,6 +182,9 @@ func restored(ctx context.Context, s side, at place, back, want string) (cost, e
 		return cost{}, err
 	}
 	c, err := s.restore(ctx, at, back)
+	if err == nil {
+		err = c.sync(back)
+	}
 	if err != nil {
 		return c, err
 	}
@@ -234,6 +237,9 @@ func (b *bench) step(ctx context.Context, at place, s side, step string, do func
 	syscall.Sync()
 	asked := b.gateway.requests()
 	c, err := do(s, at)
+	if err == nil && c.OnDisk == 0 {
+		err = c.sync(b.dir)
+	}
 	if err != nil {
 		return err
 	}

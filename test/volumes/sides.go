@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,16 +14,19 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/broletto/broletto/operator/move"
 )
 
 // cost is what one step took.
 type cost struct {
 	Seconds, CPU float64
-	Peak         int64 // resident, of all its programs, in bytes
-	Requests     int   // of the store; 0 where it is a folder
-	Repository   int64 // bytes afterwards
-	MaxGets      int64 // of one pack, where the program tells
+	OnDisk       float64 // seconds until all that was written is on the disk: the mover waits for that by itself when it restores
+	Peak         int64   // resident, of all its programs, in bytes
+	Requests     int     // of the store; 0 where it is a folder
+	Repository   int64   // bytes afterwards
+	MaxGets      int64   // of one pack, where the program tells
 }
 
 // side backs up and restores in one way.
@@ -72,6 +76,18 @@ func measured(commands ...*exec.Cmd) (c cost, err error) {
 	}
 	c.Seconds = time.Since(begun).Seconds()
 	return c, nil
+}
+
+// sync waits until everything is on the disk that a folder is on.
+func (c *cost) sync(dir string) error {
+	begun := time.Now()
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(unix.Syncfs(int(d.Fd())), d.Close())
+	c.OnDisk = c.Seconds + time.Since(begun).Seconds()
+	return err
 }
 
 // broletto is the mover.

@@ -41,12 +41,12 @@ func (r *report) find(place, step, side string) cost {
 	return cost{}
 }
 
-// goals are those of the issue that asked for backups.
+// goals are those of the issue that asked for backups. Times are until everything is on the disk.
 func (r *report) goals() (all []goal) {
 	const mover, restic, tar = "broletto-mover", "restic", "tar | zstd -1 | age"
 	ratio := func(name, place, step, side string, limit float64) {
-		if b := r.find(place, step, side).Seconds; b > 0 {
-			all = append(all, goal{name, r.find(place, step, mover).Seconds / b, limit})
+		if b := r.find(place, step, side).OnDisk; b > 0 {
+			all = append(all, goal{name, r.find(place, step, mover).OnDisk / b, limit})
 		}
 	}
 	ratio("first backup by tar, zstd and age, folder", "folder", "first", tar, 0.8)
@@ -69,7 +69,7 @@ func (r *report) goals() (all []goal) {
 // print writes the report for people.
 func (r *report) print(out io.Writer) error {
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "\n%d MiB, %d small files, %d cores\t\twall s\tCPU s\tpeak MiB\trepository MiB\trequests\n", r.Size>>20, r.Small, runtime.NumCPU())
+	fmt.Fprintf(t, "\n%d MiB, %d small files, %d cores\t\twall s\ton disk s\tCPU s\tpeak MiB\trepository MiB\trequests\n", r.Size>>20, r.Small, runtime.NumCPU())
 	before := ""
 	for _, row := range r.Rows {
 		head := row.Place + ": " + row.Step
@@ -82,7 +82,7 @@ func (r *report) print(out io.Writer) error {
 		if row.Requests > 0 {
 			requests = fmt.Sprint(row.Requests)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%.1f\t%.1f\t%d\t%d\t%s\n", head, row.Side, row.Seconds, row.CPU, row.Peak>>20, row.Repository>>20, requests)
+		fmt.Fprintf(t, "%s\t%s\t%.1f\t%.1f\t%.1f\t%d\t%d\t%s\n", head, row.Side, row.Seconds, row.OnDisk, row.CPU, row.Peak>>20, row.Repository>>20, requests)
 	}
 	fmt.Fprintln(t)
 	for _, g := range r.goals() {
