@@ -137,6 +137,51 @@ type ObjectLock struct {
 	Days int32 `json:"days"`
 }
 
+// ConditionVolumesIntact tells whether all volumes were found as they were written, the last time that they were read back.
+const ConditionVolumesIntact = "VolumesIntact"
+
+// VolumeUpkeep is how the volumes of a tenant are looked after in a repository.
+type VolumeUpkeep struct {
+	// tenant is its name.
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	Tenant string `json:"tenant"`
+
+	// generation is of what. A damaged one is followed by another, and looked after for as long as a backup needs it.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Generation int32 `json:"generation"`
+
+	// maintainedAt is when what no backup needs was last forgotten, and locks were prolonged.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
+	MaintainedAt *metav1.Time `json:"maintainedAt,omitempty"`
+
+	// verifiedAt is when everything was last read back from the store.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
+	VerifiedAt *metav1.Time `json:"verifiedAt,omitempty"`
+
+	// bytesRead is how many bytes came from the store then.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	BytesRead int64 `json:"bytesRead,omitempty"`
+
+	// damaged says what was found lost or changed; empty: nothing.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Damaged string `json:"damaged,omitempty"`
+
+	// failed says why the last mover failed otherwise; it is tried again after a day.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Failed string `json:"failed,omitempty"`
+
+	// mover is the one that is at it.
+	// +optional
+	Mover *VolumeMove `json:"mover,omitempty"`
+}
+
 // BackupRepositoryStatus is what was found of it.
 type BackupRepositoryStatus struct {
 	// observedGeneration is the generation of the spec that the conditions speak of; -1 before the first look.
@@ -155,6 +200,14 @@ type BackupRepositoryStatus struct {
 	// +optional
 	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	ProvenAt *metav1.Time `json:"provenAt,omitempty"`
+
+	// volumes is how the volumes of each tenant are looked after, at most 1000.
+	// +optional
+	// +listType=map
+	// +listMapKey=tenant
+	// +listMapKey=generation
+	// +kubebuilder:validation:MaxItems=1000
+	Volumes []VolumeUpkeep `json:"volumes,omitempty"`
 }
 
 // BackupRepository is one object store that holds backups (archivio dei salvataggi). Each tenant's backups in it are sealed with a key of the

@@ -57,7 +57,11 @@ type Order struct {
 	Profile Profile `json:"profile,omitempty"`
 	// Snapshots are which to restore (one), to verify (none: all) or to forget.
 	Snapshots []string `json:"snapshots,omitempty"`
-	Existing  Existing `json:"existing,omitempty"`
+	// Keep are the snapshots that Maintain keeps when it is to forget all Others, but for those that are younger than two days: their backups may
+	// be under way.
+	Keep     []string `json:"keep,omitempty"`
+	Others   bool     `json:"others,omitempty"`
+	Existing Existing `json:"existing,omitempty"`
 	// Compare has what was restored read again, and compared with the snapshot.
 	Compare bool `json:"compare,omitempty"`
 	// Deadline ends the operation. Zero: none.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
@@ -52,7 +54,15 @@ func (s *session) maintain(ctx context.Context) error {
 
 // forget has snapshots not count any more. One that is forgotten already is no error.
 func (s *session) forget(ctx context.Context, w repo.RepositoryWriter) error {
-	for _, id := range s.order.Snapshots {
+	ids := s.order.Snapshots
+	if s.order.Others {
+		all, err := s.others(ctx, w)
+		if err != nil {
+			return err
+		}
+		ids = append(slices.Clone(ids), all...)
+	}
+	for _, id := range ids {
 		if _, err := snapshot.LoadSnapshot(ctx, w, manifest.ID(id)); errors.Is(err, snapshot.ErrSnapshotNotFound) {
 			continue
 		} else if err != nil {
@@ -64,6 +74,31 @@ func (s *session) forget(ctx context.Context, w repo.RepositoryWriter) error {
 		s.report.Forgotten++
 	}
 	return w.Flush(ctx)
+}
+
+// young is how old a snapshot is at least that may be forgotten without being named.
+const young = 48 * time.Hour
+
+// others are the snapshots that the order does not keep, by the store's clock old enough to be forgotten.
+func (s *session) others(ctx context.Context, w repo.RepositoryWriter) (ids []string, err error) {
+	all, err := snapshot.ListSnapshotManifests(ctx, w, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	now := s.meter.now()
+	for _, id := range all {
+		if slices.Contains(s.order.Keep, string(id)) {
+			continue
+		}
+		m, err := snapshot.LoadSnapshot(ctx, w, id)
+		if err != nil {
+			return nil, fmt.Errorf("snapshot %s: %w", id, err)
+		}
+		if now.Sub(m.StartTime.ToTime()) > young {
+			ids = append(ids, string(id))
+		}
+	}
+	return ids, nil
 }
 
 // ours makes us the owner of maintenance, under a name that no pod changes.

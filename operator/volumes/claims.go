@@ -12,8 +12,8 @@ import (
 	"github.com/broletto/broletto/api/v1alpha1"
 )
 
-// nobody is as whom volumes are read that no pod uses.
-const nobody = 65532
+// Nobody is as whom volumes are read that no pod uses.
+const Nobody = 65532
 
 // Claim is a volume of a workspace, and what a mover has to know of it.
 type Claim struct {
@@ -53,7 +53,7 @@ func claimsOf(claims []corev1.PersistentVolumeClaim, pods []corev1.Pod) (out []C
 		one := Claim{
 			Name: c.Name, Profile: v1alpha1.ProfileGeneral, Bound: c.Status.Phase == corev1.ClaimBound,
 			Block: c.Spec.VolumeMode != nil && *c.Spec.VolumeMode == corev1.PersistentVolumeBlock,
-			User:  nobody, Group: nobody,
+			User:  Nobody, Group: Nobody,
 		}
 		if c.Annotations[v1alpha1.AnnotationProfile] == string(v1alpha1.ProfileDatabase) {
 			one.Profile = v1alpha1.ProfileDatabase
@@ -101,7 +101,7 @@ func using(p *corev1.Pod, claim string) *corev1.Container {
 
 // identity is as whom a container reads and writes: as its pod says or, where the image says it, as the kubelet has found.
 func identity(p *corev1.Pod, c *corev1.Container) (user, group, fsGroup int64) {
-	user, group = nobody, nobody
+	user, group = Nobody, Nobody
 	for _, s := range p.Status.ContainerStatuses {
 		if s.Name == c.Name && s.User != nil && s.User.Linux != nil {
 			user, group = s.User.Linux.UID, s.User.Linux.GID

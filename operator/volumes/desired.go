@@ -42,15 +42,16 @@ type Context struct {
 
 // Task is one volume that is to be moved.
 type Task struct {
-	Operation move.Operation // Backup or Restore
-	// For is the Backup or Restore, in the tenant's home namespace.
+	Operation move.Operation
+	// For is the Backup or Restore, in the tenant's home namespace, or the BackupRepository whose volumes are maintained or verified.
 	For     types.NamespacedName
 	UID     types.UID
 	Attempt int32
-	// Namespace is the workspace's, and Workspace its UID.
+	// Namespace is the workspace's, and Workspace its UID; for a BackupRepository it is the operator's, and Workspace is the repository's UID.
 	Namespace string
 	Workspace types.UID
-	Claim     string
+	// Claim is the volume's; of what is done for a BackupRepository it names tenant and generation: <tenant>.<generation>.
+	Claim string
 	// Copied tells that a copy of the volume is read.
 	Copied  bool
 	Profile v1alpha1.VolumeProfile
@@ -84,7 +85,7 @@ const (
 
 // JobName is the name of the Job of a task. Policies know pods of movers by it.
 func (t Task) JobName() string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%s/%d", t.UID, t.Claim, t.Attempt))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%s/%s/%d", t.Operation, t.UID, t.Claim, t.Attempt))
 	return "move-" + hex.EncodeToString(sum[:8])
 }
 
@@ -98,6 +99,18 @@ func For(o client.Object, operation move.Operation) []reconcile.Request {
 	}
 	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: tenant, Name: name}}}
 }
+
+// ForRepository is the request for the BackupRepository whose volumes a mover looks after.
+func ForRepository(o client.Object) []reconcile.Request {
+	operation, name, _ := strings.Cut(o.GetAnnotations()[annotationTask], "/")
+	if name == "" || !upkeep(move.Operation(operation)) || o.GetLabels()[v1alpha1.LabelRun] == "" {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: client.ObjectKey{Name: name}}}
+}
+
+// upkeep tells whether an operation is of a whole repository, and needs no volume.
+func upkeep(o move.Operation) bool { return o == move.Maintain || o == move.Verify }
 
 // Rights are what movers of a workspace stand on: their account, which has none, and whom they reach beside the names' service: the broker and
 // the store, wherever that is. Tenants reach neither them nor their label.
@@ -162,13 +175,15 @@ func pod(t Task, c Context) *corev1ac.PodSpecApplyConfiguration {
 		WithSecurityContext(security).
 		WithContainers(container(t, c)).
 		WithVolumes(
-			corev1ac.Volume().WithName("data").WithPersistentVolumeClaim(corev1ac.PersistentVolumeClaimVolumeSource().WithClaimName(claim)),
 			corev1ac.Volume().WithName("token").WithProjected(corev1ac.ProjectedVolumeSource().WithSources(corev1ac.VolumeProjection().
 				WithServiceAccountToken(corev1ac.ServiceAccountTokenProjection().WithAudience(run.Audience).WithPath(path.Base(move.TokenFile)).WithExpirationSeconds(tokenLife)))),
 			corev1ac.Volume().WithName("config").WithEmptyDir(corev1ac.EmptyDirVolumeSource().
 				WithMedium(corev1.StorageMediumMemory).WithSizeLimit(resource.MustParse("16Mi"))),
 			corev1ac.Volume().WithName("cache").WithEmptyDir(corev1ac.EmptyDirVolumeSource().WithSizeLimit(resource.MustParse("1Gi"))),
 		)
+	if !upkeep(t.Operation) {
+		p.WithVolumes(corev1ac.Volume().WithName("data").WithPersistentVolumeClaim(corev1ac.PersistentVolumeClaimVolumeSource().WithClaimName(claim)))
+	}
 	if t.Node != "" {
 		p.WithAffinity(corev1ac.Affinity().WithNodeAffinity(corev1ac.NodeAffinity().WithRequiredDuringSchedulingIgnoredDuringExecution(
 			corev1ac.NodeSelector().WithNodeSelectorTerms(corev1ac.NodeSelectorTerm().WithMatchFields(
@@ -178,7 +193,7 @@ func pod(t Task, c Context) *corev1ac.PodSpecApplyConfiguration {
 }
 
 func container(t Task, c Context) *corev1ac.ContainerApplyConfiguration {
-	return corev1ac.Container().WithName("mover").WithImage(c.Image).WithArgs("-report="+corev1.TerminationMessagePathDefault).
+	out := corev1ac.Container().WithName("mover").WithImage(c.Image).WithArgs("-report="+corev1.TerminationMessagePathDefault).
 		WithEnv(corev1ac.EnvVar().WithName(run.EnvBroker).WithValue(c.BrokerURL), corev1ac.EnvVar().WithName(run.EnvBrokerCA).WithValue(c.BrokerCA)).
 		WithResources(corev1ac.ResourceRequirements().
 			WithRequests(corev1.ResourceList{
@@ -192,9 +207,12 @@ func container(t Task, c Context) *corev1ac.ContainerApplyConfiguration {
 			WithAllowPrivilegeEscalation(false).WithReadOnlyRootFilesystem(true).
 			WithCapabilities(corev1ac.Capabilities().WithDrop("ALL"))).
 		WithVolumeMounts(
-			corev1ac.VolumeMount().WithName("data").WithMountPath(move.DataFolder).WithReadOnly(t.Operation == move.Backup),
 			corev1ac.VolumeMount().WithName("token").WithMountPath(path.Dir(move.TokenFile)).WithReadOnly(true),
 			corev1ac.VolumeMount().WithName("config").WithMountPath(move.ConfigFolder),
 			corev1ac.VolumeMount().WithName("cache").WithMountPath(move.CacheFolder),
 		)
+	if !upkeep(t.Operation) {
+		out.WithVolumeMounts(corev1ac.VolumeMount().WithName("data").WithMountPath(move.DataFolder).WithReadOnly(t.Operation == move.Backup))
+	}
+	return out
 }

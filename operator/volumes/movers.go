@@ -110,6 +110,9 @@ func (m *Movers) job(ctx context.Context, t Task) (*batchv1.Job, error) {
 	if client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("reading Job %s: %w", where, err)
 	}
+	if err == nil && !job.DeletionTimestamp.IsZero() {
+		return nil, &outcome.Wait{Reason: v1alpha1.ReasonMovingVolumes, Message: "an earlier mover of volume " + t.Claim + " is being ended", After: time.Second}
+	}
 	if err == nil {
 		return job, nil
 	}
@@ -233,6 +236,11 @@ func (m *Movers) judge(v *v1alpha1.VolumeMove, end *time.Time, r *move.Report) e
 	}
 	v.Attempt++
 	return wait(v, why+"; it is tried again", time.Millisecond)
+}
+
+// Damaged tells whether a volume failed since the store has lost or changed what was written.
+func Damaged(v *v1alpha1.VolumeMove) bool {
+	return v.Phase == v1alpha1.VolumeFailed && strings.HasPrefix(v.Message, string(move.FailureDamaged)+": ")
 }
 
 // reportOf is what a mover said at its end; nil: nothing.

@@ -3,6 +3,7 @@ package volumes
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/archive"
 	"github.com/broletto/broletto/operator/broker"
 	"github.com/broletto/broletto/operator/depot"
 	"github.com/broletto/broletto/operator/move"
@@ -62,12 +64,49 @@ func (o *Orders) Order(ctx context.Context, m broker.Mover) (move.Order, error) 
 	if out.Store, out.Password, out.LockDays, err = o.Depot.Volumes(ctx, r, t, w.volume.Generation); err != nil {
 		return move.Order{}, err
 	}
-	if w.operation == move.Backup {
+	switch w.operation {
+	case move.Backup:
 		out.Backup = string(m.For)
-	} else {
+	case move.Restore:
 		out.Snapshots = []string{w.volume.Snapshot}
+	case move.Maintain:
+		out.Others = true
+		if out.Keep, err = o.kept(ctx, r, t, w.volume.Generation); err != nil {
+			return move.Order{}, err
+		}
 	}
 	return out, out.Complete()
+}
+
+// kept are the snapshots that a tenant's backups have in a generation. While a manifest cannot be read, nobody knows.
+func (o *Orders) kept(ctx context.Context, r *v1alpha1.BackupRepository, t *v1alpha1.Tenant, generation int32) (ids []string, err error) {
+	a, err := o.Depot.Open(ctx, r, t)
+	if err != nil {
+		return nil, err
+	}
+	places, _, err := a.Places(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range places {
+		manifest, err := a.Kept(ctx, p)
+		if errors.Is(err, archive.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading which snapshots backup %d of %s has: %w", p.Sequence, p.Workspace, err)
+		}
+		all, err := Read(manifest.Volumes)
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range all {
+			if k.Generation == generation {
+				ids = append(ids, k.Snapshot)
+			}
+		}
+	}
+	return ids, nil
 }
 
 // Tell notes how far a mover is, on its Job.
@@ -155,6 +194,20 @@ func (o *Orders) volumes(ctx context.Context, reader client.Reader, m broker.Mov
 			w.existing = move.Replace
 		}
 		return one.Status.Volumes, nil
+	case move.Maintain, move.Verify:
+		r, err := find[*v1alpha1.BackupRepository](ctx, reader, &v1alpha1.BackupRepositoryList{}, client.ObjectKey{Name: where.Name})
+		if r == nil || r.UID != m.For || m.Namespace != o.Depot.Namespace {
+			return nil, err
+		}
+		w.repository = v1alpha1.RepositoryName(r.Name)
+		var volumes []v1alpha1.VolumeMove
+		for _, u := range r.Status.Volumes {
+			if u.Mover != nil {
+				w.home = u.Tenant // there is one at a time
+				volumes = append(volumes, *u.Mover)
+			}
+		}
+		return volumes, nil
 	}
 	return nil, nil
 }
