@@ -73,6 +73,9 @@ func (r *Reconciler) converge(ctx context.Context, b *v1alpha1.BackupRepository)
 	if err != nil {
 		return 0, fmt.Errorf("reading consortium %s: %w", b.Spec.Consortium, err)
 	}
+	if err := r.verified(ctx, b); err != nil {
+		return 0, err
+	}
 	store, err := r.Depot.Bucket(ctx, b)
 	if err != nil {
 		return 0, err
@@ -132,7 +135,7 @@ func tellLock(b *v1alpha1.BackupRepository, locks bool, err error) {
 	}
 }
 
-// SetupWithManager watches repositories, and tenants, whose backups may be there already. Secrets are not watched: what lacks one is looked at
+// SetupWithManager watches repositories, tenants, whose backups may be there already, and which backups are damaged. Secrets are not watched: what lacks one is looked at
 // every few minutes.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	ofTenant := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
@@ -146,9 +149,18 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			return before.Generation != now.Generation || !condition.True(before, v1alpha1.ConditionReady) && condition.True(now, v1alpha1.ConditionReady)
 		},
 	}
+	ofBackup := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
+		return []reconcile.Request{{NamespacedName: client.ObjectKey{Name: string(o.(*v1alpha1.Backup).Spec.Repository)}}}
+	})
+	damaged := predicate.Funcs{
+		CreateFunc: func(event.CreateEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool { return turned(e.ObjectOld, e.ObjectNew) },
+		DeleteFunc: func(e event.DeleteEvent) bool { return len(e.Object.(*v1alpha1.Backup).Status.Lost) > 0 },
+	}
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.BackupRepository{}, builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
 		Watches(&v1alpha1.Tenant{}, ofTenant, builder.WithPredicates(comes)).
+		Watches(&v1alpha1.Backup{}, ofBackup, builder.WithPredicates(damaged)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 2, ReconciliationTimeout: longest}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }
