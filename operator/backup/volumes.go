@@ -31,7 +31,13 @@ func (r *Backups) move(ctx context.Context, s *scope) error {
 		return err
 	}
 	under := moving(s.Backup)
-	all := volumesOf(s.Status.Volumes, claims)
+	generation := int32(1)
+	if !under && len(claims) > 0 {
+		if generation, err = s.repository.Generation(ctx); err != nil {
+			return depot.Unanswered(s.from, err)
+		}
+	}
+	all := volumesOf(s.Status.Volumes, claims, generation)
 	defer func() { s.Status.Volumes = all }()
 	note := func(ctx context.Context) error {
 		s.Status.Volumes = slices.Clone(all) // the answer is read into it
@@ -56,10 +62,36 @@ func (r *Backups) move(ctx context.Context, s *scope) error {
 		if err := r.Movers.Step(ctx, t, v, note); err != nil {
 			return err
 		}
+		if volumes.Damaged(v) && v.Attempt < attempts {
+			if err := r.renew(ctx, s, v); err != nil {
+				return err
+			}
+			return &outcome.Wait{Reason: v1alpha1.ReasonMovingVolumes, Message: "what the repository had of volume " + v.Name + " is damaged: all of it is written anew", After: time.Millisecond}
+		}
 	}
 	if under { // the store was not asked
 		return &outcome.Wait{Reason: v1alpha1.ReasonMovingVolumes, Message: "the volumes are in the repository; the objects follow", After: time.Millisecond}
 	}
+	return nil
+}
+
+// attempts is how many movers are tried for a volume, in whichever generation.
+const attempts = 3
+
+// renew has a volume written into a new generation: what lies in the damaged one is not built on.
+func (r *Backups) renew(ctx context.Context, s *scope, v *v1alpha1.VolumeMove) (err error) {
+	if s.from, s.tenant, err = r.Depot.Find(ctx, s.Spec.Repository, s.Namespace); err != nil {
+		return err
+	}
+	a, err := r.Depot.Open(ctx, s.from, s.tenant)
+	if err != nil {
+		return err
+	}
+	next, err := a.Renew(ctx, v.Generation, v.Message)
+	if err != nil {
+		return depot.Unanswered(s.from, err)
+	}
+	*v = v1alpha1.VolumeMove{Name: v.Name, Phase: v1alpha1.VolumeWaiting, Generation: next, Attempt: v.Attempt + 1, From: v.From}
 	return nil
 }
 
@@ -75,9 +107,9 @@ func (r *Backups) storePort(ctx context.Context, s *scope) (int32, error) {
 }
 
 // volumesOf are the volumes of a backup: those that are there now, and those that a mover was at already.
-func volumesOf(before []v1alpha1.VolumeMove, claims []volumes.Claim) (out []v1alpha1.VolumeMove) {
+func volumesOf(before []v1alpha1.VolumeMove, claims []volumes.Claim, generation int32) (out []v1alpha1.VolumeMove) {
 	for _, c := range claims {
-		v := v1alpha1.VolumeMove{Name: c.Name, Phase: v1alpha1.VolumeWaiting, Generation: 1}
+		v := v1alpha1.VolumeMove{Name: c.Name, Phase: v1alpha1.VolumeWaiting, Generation: generation}
 		if i := slices.IndexFunc(before, func(b v1alpha1.VolumeMove) bool { return b.Name == c.Name }); i >= 0 {
 			v = before[i]
 		}

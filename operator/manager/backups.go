@@ -36,7 +36,7 @@ func backups(mgr ctrl.Manager, c client.Client, operator string, o Options) erro
 		movers.BrokerURL, movers.BrokerCA, movers.BrokerPort = o.Stacks.BrokerURL, string(o.Stacks.BrokerCA), cmp.Or(o.Stacks.BrokerPort, brokerPort)
 	}
 	return errors.Join(
-		(&repository.Reconciler{Client: c, Live: mgr.GetAPIReader(), Depot: d, Now: o.Now}).SetupWithManager(mgr),
+		(&repository.Reconciler{Client: c, Live: mgr.GetAPIReader(), Depot: d, Movers: movers, Now: o.Now}).SetupWithManager(mgr),
 		(&backup.Backups{Client: c, Live: mgr.GetAPIReader(), Depot: d, Objects: reading, Movers: movers, Hooks: commands, Now: o.Now}).SetupWithManager(mgr),
 		(&backup.Policies{Client: c, Depot: d, Now: o.Now}).SetupWithManager(mgr),
 		(&restore.Reconciler{Client: c, Live: mgr.GetAPIReader(), Depot: d, Objects: reading, Movers: movers, Now: o.Now, Operator: operator}).SetupWithManager(mgr),

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,6 +27,7 @@ import (
 	"github.com/broletto/broletto/operator/depot"
 	"github.com/broletto/broletto/operator/outcome"
 	"github.com/broletto/broletto/operator/s3"
+	"github.com/broletto/broletto/operator/volumes"
 )
 
 // +kubebuilder:rbac:groups=broletto.dev,resources=backuprepositories,verbs=list;watch
@@ -53,6 +56,7 @@ type Reconciler struct {
 	Client client.Client
 	Live   client.Reader
 	Depot  *depot.Depot
+	Movers *volumes.Movers
 	Now    func() time.Time
 }
 
@@ -83,6 +87,9 @@ func (r *Reconciler) converge(ctx context.Context, b *v1alpha1.BackupRepository)
 	if waits {
 		every = doubted
 	}
+	if err := r.verified(ctx, b); err != nil {
+		return 0, err
+	}
 	store, err := r.Depot.Bucket(ctx, b)
 	if err != nil {
 		return 0, err
@@ -94,7 +101,8 @@ func (r *Reconciler) converge(ctx context.Context, b *v1alpha1.BackupRepository)
 			return 0, err
 		}
 	}
-	return min(rest, r.catalogue(ctx, b, store, daily)), nil
+	look, err := r.upkeep(ctx, b, r.Now())
+	return min(rest, look, r.catalogue(ctx, b, store, daily)), err
 }
 
 // prove tries the store.
@@ -172,8 +180,8 @@ func tellLock(b *v1alpha1.BackupRepository, locks bool, err error) {
 	}
 }
 
-// SetupWithManager watches repositories, what begins to wait for one, and tenants, whose backups may be there already. Secrets are not watched:
-// what lacks one is looked at every few minutes.
+// SetupWithManager watches repositories, what begins to wait for one or turns out to be damaged, movers that look after one, and tenants, whose
+// backups may be there already. Secrets are not watched: what lacks one is looked at every few minutes.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	ofTenant := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
 		t := o.(*v1alpha1.Tenant)
@@ -186,10 +194,16 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			return before.Generation != now.Generation || !condition.True(before, v1alpha1.ConditionReady) && condition.True(now, v1alpha1.ConditionReady)
 		},
 	}
-	waits := builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool {
+	waits := predicate.NewPredicateFuncs(func(o client.Object) bool {
 		one, is := o.(condition.Object)
 		return is && unanswered(one)
-	}))
+	})
+	turns := predicate.Funcs{
+		CreateFunc: func(event.CreateEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool { return turned(e.ObjectOld, e.ObjectNew) },
+		DeleteFunc: func(e event.DeleteEvent) bool { return len(e.Object.(*v1alpha1.Backup).Status.Lost) > 0 },
+	}
+	ofMover := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request { return volumes.ForRepository(o) })
 	of := func(b *v1alpha1.Backup) []reconcile.Request {
 		return []reconcile.Request{{NamespacedName: client.ObjectKey{Name: string(b.Spec.Repository)}}}
 	}
@@ -204,8 +218,10 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.BackupRepository{}, builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
 		Watches(&v1alpha1.Tenant{}, ofTenant, builder.WithPredicates(comes)).
-		Watches(&v1alpha1.Backup{}, ofBackup, waits).
-		Watches(&v1alpha1.Restore{}, ofRestore, waits).
+		Watches(&v1alpha1.Backup{}, ofBackup, builder.WithPredicates(predicate.Or[client.Object](waits, turns))).
+		Watches(&v1alpha1.Restore{}, ofRestore, builder.WithPredicates(waits)).
+		Watches(&batchv1.Job{}, ofMover).
+		Watches(&corev1.Pod{}, ofMover).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 2, ReconciliationTimeout: longest}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }

@@ -53,7 +53,7 @@ func (r *Reconciler) upkeep(ctx context.Context, b *v1alpha1.BackupRepository, n
 			next = min(next, rest)
 			continue
 		}
-		err := r.look(ctx, b, u, operation, port, func(ctx context.Context) error {
+		err := r.lookAfter(ctx, b, u, operation, port, func(ctx context.Context) error {
 			b.Status.Volumes = slices.Clone(all)
 			return r.Client.Status().Update(ctx, b)
 		})
@@ -123,14 +123,14 @@ func (r *Reconciler) lookedAfter(ctx context.Context, b *v1alpha1.BackupReposito
 	return nil
 }
 
-// look brings one mover on, and notes what came of it. A damaged generation is followed by another; the damaged one stays to be read.
-func (r *Reconciler) look(ctx context.Context, b *v1alpha1.BackupRepository, u *v1alpha1.VolumeUpkeep, operation move.Operation, port int32, note func(context.Context) error) error {
+// lookAfter brings one mover on, and notes what came of it. A damaged generation is followed by another; the damaged one stays to be read.
+func (r *Reconciler) lookAfter(ctx context.Context, b *v1alpha1.BackupRepository, u *v1alpha1.VolumeUpkeep, operation move.Operation, port int32, note func(context.Context) error) error {
 	if u.Mover == nil {
 		u.Mover = &v1alpha1.VolumeMove{Name: string(operation), Phase: v1alpha1.VolumeWaiting, Generation: u.Generation}
 	}
 	t := volumes.Task{
 		Operation: operation, For: client.ObjectKeyFromObject(b), UID: b.UID, Namespace: r.Depot.Namespace, Workspace: b.UID,
-		Claim: fmt.Sprintf("%s.%d", u.Tenant, u.Generation), Profile: v1alpha1.ProfileGeneral, User: volumes.Nobody, Group: volumes.Nobody, StorePort: port,
+		Claim: volumes.UpkeepClaim(*u), Profile: v1alpha1.ProfileGeneral, User: volumes.Nobody, Group: volumes.Nobody, StorePort: port,
 	}
 	if err := r.Movers.Step(ctx, t, u.Mover, note); err != nil {
 		return err

@@ -50,7 +50,7 @@ type Task struct {
 	// Namespace is the workspace's, and Workspace its UID; for a BackupRepository it is the operator's, and Workspace is the repository's UID.
 	Namespace string
 	Workspace types.UID
-	// Claim is the volume's; of what is done for a BackupRepository it names tenant and generation: <tenant>.<generation>.
+	// Claim is the volume's; of what is done for a BackupRepository it is [UpkeepClaim].
 	Claim string
 	// Copied tells that a copy of the volume is read.
 	Copied  bool
@@ -108,6 +108,9 @@ func ForRepository(o client.Object) []reconcile.Request {
 	}
 	return []reconcile.Request{{NamespacedName: client.ObjectKey{Name: name}}}
 }
+
+// UpkeepClaim names the volumes of a tenant in a generation, where a claim's name is asked for.
+func UpkeepClaim(u v1alpha1.VolumeUpkeep) string { return fmt.Sprintf("%s.%d", u.Tenant, u.Generation) }
 
 // upkeep tells whether an operation is of a whole repository, and needs no volume.
 func upkeep(o move.Operation) bool { return o == move.Maintain || o == move.Verify }

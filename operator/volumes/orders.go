@@ -200,14 +200,14 @@ func (o *Orders) volumes(ctx context.Context, reader client.Reader, m broker.Mov
 			return nil, err
 		}
 		w.repository = v1alpha1.RepositoryName(r.Name)
-		var volumes []v1alpha1.VolumeMove
 		for _, u := range r.Status.Volumes {
-			if u.Mover != nil {
-				w.home = u.Tenant // there is one at a time
-				volumes = append(volumes, *u.Mover)
+			if claim := UpkeepClaim(u); u.Mover != nil && claim == w.job.Annotations[annotationClaim] {
+				w.home = u.Tenant
+				v := *u.Mover
+				v.Name = claim
+				return []v1alpha1.VolumeMove{v}, nil
 			}
 		}
-		return volumes, nil
 	}
 	return nil, nil
 }

@@ -108,7 +108,7 @@ func (k *kubelet) round(ctx context.Context) error {
 	for i := range pods.Items {
 		p := &pods.Items[i]
 		owner := metav1.GetControllerOf(p)
-		if p.Status.Phase != corev1.PodPending || owner == nil || !strings.HasPrefix(p.Namespace, k.tenant.Name+"--") || !p.DeletionTimestamp.IsZero() {
+		if p.Status.Phase != corev1.PodPending || owner == nil || !k.mine(p) || !p.DeletionTimestamp.IsZero() {
 			continue
 		}
 		order, err := k.orders.Order(ctx, broker.Mover{Namespace: p.Namespace, Pod: p.Name, For: types.UID(p.Labels[v1alpha1.LabelRun]), Job: owner.UID})
@@ -125,13 +125,22 @@ func (k *kubelet) round(ctx context.Context) error {
 	return nil
 }
 
+// mine tells whether a pod works for the scene.
+func (k *kubelet) mine(p *corev1.Pod) bool {
+	return strings.HasPrefix(p.Namespace, k.tenant.Name+"--") || p.Labels[v1alpha1.LabelRun] == string(k.repository.UID)
+}
+
 // run runs a mover and tells what came of it.
 func (k *kubelet) run(ctx context.Context, p *corev1.Pod, o move.Order) error {
 	k.mu.Lock()
 	spoil := k.spoil
 	k.seen = append(k.seen, o)
 	k.mu.Unlock()
-	o.Path = filepath.Join(k.folders, p.Namespace, p.Spec.Volumes[0].PersistentVolumeClaim.ClaimName)
+	for _, v := range p.Spec.Volumes {
+		if v.PersistentVolumeClaim != nil {
+			o.Path = filepath.Join(k.folders, p.Namespace, v.PersistentVolumeClaim.ClaimName)
+		}
+	}
 	work, err := os.MkdirTemp(k.folders, "mover-")
 	if err != nil {
 		return err

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"filippo.io/age"
 	corev1 "k8s.io/api/core/v1"
@@ -38,6 +40,7 @@ type scene struct {
 	workspace  *v1alpha1.Workspace
 	comune     client.Client // an administrator of the tenant
 	depot      *depot.Depot
+	ahead      *atomic.Int64 // how far the clock by which movers are tried again is ahead, in nanoseconds
 }
 
 func newScene(t *testing.T, name string, edit ...func(*v1alpha1.BackupRepository)) *scene {
@@ -77,12 +80,13 @@ func (s *scene) join() {
 	if err != nil {
 		s.Fatal(err)
 	}
-	movers := &volumes.Movers{Client: parts.Client, Live: s.Live(), Now: parts.Now, Context: volumes.Context{
+	s.ahead = &atomic.Int64{}
+	movers := &volumes.Movers{Client: parts.Client, Live: s.Live(), Now: func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) }, Context: volumes.Context{
 		Image: "broletto-mover", Namespace: manager.Namespace, BrokerURL: "https://broker.example", BrokerPort: 9443,
 	}}
 	d := &depot.Depot{Client: parts.Client, Live: s.Live(), Namespace: manager.Namespace}
 	s.depot = d
-	s.Join(&v1alpha1.BackupRepository{}, &v1alpha1.BackupRepositoryList{}, reconcile.AsReconciler(parts.Client, &repository.Reconciler{Client: parts.Client, Live: s.Live(), Depot: d, Now: parts.Now}))
+	s.Join(&v1alpha1.BackupRepository{}, &v1alpha1.BackupRepositoryList{}, reconcile.AsReconciler(parts.Client, &repository.Reconciler{Client: parts.Client, Live: s.Live(), Depot: d, Movers: movers, Now: parts.Now}))
 	s.Join(&v1alpha1.BackupPolicy{}, &v1alpha1.BackupPolicyList{}, reconcile.AsReconciler(parts.Client, &backup.Policies{Client: parts.Client, Depot: d, Now: parts.Now}))
 	s.Join(&v1alpha1.Backup{}, &v1alpha1.BackupList{}, reconcile.AsReconciler(parts.Client, &backup.Backups{
 		Client: parts.Client, Live: s.Live(), Depot: d, Objects: reading, Movers: movers, Hooks: commands, Now: parts.Now,

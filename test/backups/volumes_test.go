@@ -1,6 +1,7 @@
 package backups
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/minio/minio-go/v7"
 	batchv1 "k8s.io/api/batch/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -144,7 +146,7 @@ func (k *kubelet) later(t *testing.T, b *v1alpha1.Backup) {
 	s.Until(b.Name+" is Ready", func() error {
 		s.Read(b)
 		if slices.ContainsFunc(b.Status.Volumes, func(v v1alpha1.VolumeMove) bool { return strings.HasSuffix(v.Message, "it is tried again") }) {
-			s.At(s.Now().Add(time.Minute))
+			s.ahead.Add(int64(time.Minute))
 		}
 		if !condition.True(b, v1alpha1.ConditionReady) {
 			return fmt.Errorf("it is %s; volumes %+v", stage.Condition(b, v1alpha1.ConditionReady), b.Status.Volumes)
@@ -180,4 +182,80 @@ func wantVolume(t *testing.T, got []v1alpha1.VolumeMove, want ...string) {
 	if diff := cmp.Diff(want, all); diff != "" {
 		t.Errorf("volumes (-want +got):\n%s\n%+v", diff, got)
 	}
+}
+
+// TestVolumesLookedAfter: what no backup needs is forgotten, everything is read back on a cycle, and damage begins a new generation.
+func TestVolumesLookedAfter(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "upkeep")
+	k := newKubelet(s)
+	folder := k.volume("documenti")
+	write(t, folder, map[string]string{"atto": strings.Repeat("delibera ", 1000)})
+	first := s.backUp("prima")
+	write(t, folder, map[string]string{"atto": strings.Repeat("determina ", 1000)})
+	s.backUp("seconda")
+	s.Ready(s.repository)
+	upkeep := func(what string, want func(u v1alpha1.VolumeUpkeep) bool) v1alpha1.VolumeUpkeep {
+		t.Helper()
+		var found v1alpha1.VolumeUpkeep
+		s.Until(what, func() error {
+			s.Read(s.repository)
+			for _, u := range s.repository.Status.Volumes {
+				if u.Mover == nil && want(u) {
+					found = u
+					return nil
+				}
+			}
+			text, err := json.Marshal(s.repository.Status.Volumes)
+			return fmt.Errorf("it says %s %v", text, err)
+		})
+		return found
+	}
+	u := upkeep("volumes are read back", func(u v1alpha1.VolumeUpkeep) bool { return u.MaintainedAt != nil && u.VerifiedAt != nil })
+	if u.Tenant != s.tenant.Name || u.Generation != 1 || u.BytesRead == 0 || u.Damaged+u.Failed != "" {
+		t.Errorf("it says %+v", u)
+	}
+	done := map[move.Operation]bool{}
+	for _, o := range k.ran() {
+		done[o.Operation] = true
+		if keep := first.Status.Volumes[0].Snapshot; o.Operation == move.Maintain && (!o.Others || !slices.Contains(o.Keep, keep)) {
+			t.Errorf("all but %v was to be forgotten, and a backup has %s", o.Keep, keep)
+		}
+	}
+	if !done[move.Maintain] || !done[move.Verify] {
+		t.Errorf("movers did %v", done)
+	}
+
+	c := s.gateway.Client(t) // the store loses what it has
+	for name := range names(t.Context(), s, "salvataggi") {
+		if strings.Contains(name, "/volumes/1/p") {
+			if err := c.RemoveObject(t.Context(), "salvataggi", name, minio.RemoveObjectOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	third := s.backUp("terza")
+	wantVolume(t, third.Status.Volumes, "documenti Done")
+	if g := third.Status.Volumes[0].Generation; g != 2 {
+		t.Errorf("it is in generation %d: %+v", g, third.Status.Volumes)
+	}
+	s.At(s.Now().Add(8 * 24 * time.Hour))
+	upkeep("damage is told", func(u v1alpha1.VolumeUpkeep) bool { return u.Generation == 1 && u.Damaged != "" })
+	upkeep("the new generation is whole", func(u v1alpha1.VolumeUpkeep) bool { return u.Generation == 2 && u.VerifiedAt != nil && u.Damaged == "" })
+	if got := stage.Condition(s.repository, v1alpha1.ConditionVolumesIntact); !strings.HasPrefix(got, "False Damaged") {
+		t.Errorf("VolumesIntact is %s", got)
+	}
+	there := k.bind(s.tenant.Name+"--copia", "documenti")
+	r := s.bring(s.comune, "copia", "terza", func(r *v1alpha1.Restore) { r.Spec.Into = v1alpha1.RestoreTarget{NewWorkspace: "copia"} })
+	s.Ready(r)
+	if diff := cmp.Diff(read(t, folder), read(t, there)); diff != "" {
+		t.Errorf("what came back (-want +got):\n%s", diff)
+	}
+}
+
+// ran are the orders that movers had.
+func (k *kubelet) ran() []move.Order {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.seen)
 }

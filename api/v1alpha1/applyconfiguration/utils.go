@@ -174,6 +174,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.VolumeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("VolumeMove"):
 		return &apiv1alpha1.VolumeMoveApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("VolumeUpkeep"):
+		return &apiv1alpha1.VolumeUpkeepApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Workspace"):
 		return &apiv1alpha1.WorkspaceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("WorkspaceDefaults"):

@@ -289,6 +289,10 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: s3
       type:
         namedType: com.github.broletto.broletto.api.v1alpha1.BackupBucket
+    - name: verifyEveryDays
+      type:
+        scalar: numeric
+      default: 7
 - name: com.github.broletto.broletto.api.v1alpha1.BackupRepositoryStatus
   map:
     fields:
@@ -306,6 +310,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: provenAt
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: volumes
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.VolumeUpkeep
+          elementRelationship: associative
+          keys:
+          - tenant
+          - generation
 - name: com.github.broletto.broletto.api.v1alpha1.BackupSpec
   map:
     fields:
@@ -322,6 +335,9 @@ var schemaYAML = typed.YAMLObject(`types:
   map:
     fields:
     - name: bytes
+      type:
+        scalar: numeric
+    - name: bytesRead
       type:
         scalar: numeric
     - name: conditions
@@ -361,6 +377,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: observedGeneration
       type:
         scalar: numeric
+    - name: readAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: sequence
       type:
         scalar: numeric
@@ -1908,6 +1927,33 @@ var schemaYAML = typed.YAMLObject(`types:
   scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.VolumePhase
   scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.VolumeUpkeep
+  map:
+    fields:
+    - name: bytesRead
+      type:
+        scalar: numeric
+    - name: damaged
+      type:
+        scalar: string
+    - name: failed
+      type:
+        scalar: string
+    - name: generation
+      type:
+        scalar: numeric
+    - name: maintainedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: mover
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.VolumeMove
+    - name: tenant
+      type:
+        scalar: string
+    - name: verifiedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: com.github.broletto.broletto.api.v1alpha1.Workspace
   map:
     fields:

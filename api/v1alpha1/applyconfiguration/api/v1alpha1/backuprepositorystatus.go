@@ -14,10 +14,12 @@ import (
 type BackupRepositoryStatusApplyConfiguration struct {
 	// observedGeneration is the generation of the spec that the conditions speak of; -1 before the first look.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// conditions are Ready, Reconciling, Stalled, WormProven and Catalogued.
+	// conditions are Ready, Reconciling, Stalled, WormProven, Catalogued and Verified.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// provenAt is when the store was last tried, by its own clock.
 	ProvenAt *metav1.Time `json:"provenAt,omitempty"`
+	// volumes is how the volumes of each tenant are looked after, at most 1000.
+	Volumes []VolumeUpkeepApplyConfiguration `json:"volumes,omitempty"`
 }
 
 // BackupRepositoryStatusApplyConfiguration constructs a declarative configuration of the BackupRepositoryStatus type for use with
@@ -52,5 +54,18 @@ func (b *BackupRepositoryStatusApplyConfiguration) WithConditions(values ...*v1.
 // If called multiple times, the ProvenAt field is set to the value of the last call.
 func (b *BackupRepositoryStatusApplyConfiguration) WithProvenAt(value metav1.Time) *BackupRepositoryStatusApplyConfiguration {
 	b.ProvenAt = &value
+	return b
+}
+
+// WithVolumes adds the given value to the Volumes field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Volumes field.
+func (b *BackupRepositoryStatusApplyConfiguration) WithVolumes(values ...*VolumeUpkeepApplyConfiguration) *BackupRepositoryStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithVolumes")
+		}
+		b.Volumes = append(b.Volumes, *values[i])
+	}
 	return b
 }
