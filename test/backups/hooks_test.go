@@ -20,7 +20,10 @@ func TestHooks(t *testing.T) {
 	s := newScene(t, "hooks")
 	pod := &corev1.Pod{ObjectMeta: stage.In(s.workspace.TargetNamespace(), "db")}
 	pod.Labels = map[string]string{"app": "db"}
-	pod.Spec.Containers = []corev1.Container{{Name: "db", Image: "registry.example/db:1"}}
+	pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsNonRoot: new(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}}
+	pod.Spec.Containers = []corev1.Container{{Name: "db", Image: "registry.example/db:1", SecurityContext: &corev1.SecurityContext{
+		AllowPrivilegeEscalation: new(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+	}}}
 	s.Create(pod)
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "db", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}
 	if err := s.Admin.Status().Update(t.Context(), pod); err != nil { // it says that it runs, and no kubelet answers for it
