@@ -206,7 +206,8 @@ func judged(ctx context.Context, c client.Client) error {
 	for deadline := time.Now().Add(time.Minute); ; {
 		err := c.Create(ctx, managed.DeepCopy(), client.DryRunAll)
 		if apierrors.IsForbidden(err) {
-			if err = c.List(ctx, &v1alpha1.ConsortiumList{}); err == nil {
+			err = c.Create(ctx, &v1alpha1.Consortium{ObjectMeta: metav1.ObjectMeta{Name: "guard-probe"}}, client.DryRunAll)
+			if apierrors.IsInvalid(err) {
 				return nil
 			}
 		}

@@ -20,7 +20,7 @@ import (
 func (s *safe) hooks(t *testing.T) {
 	pod := &corev1.Pod{ObjectMeta: stage.In(archivio, "diario")}
 	pod.Labels = map[string]string{"app": "diario"}
-	pod.Spec = restricted(1000, corev1.Container{Name: "shell", Image: "broletto.test/busybox:1.35.0", Command: []string{"/bin/busybox", "sleep", "3600"}})
+	pod.Spec = restricted(999, corev1.Container{Name: "shell", Image: postgresImage, Command: []string{"sleep", "3600"}})
 	if err := s.c.Create(t.Context(), pod); err != nil {
 		t.Fatal(err)
 	}
