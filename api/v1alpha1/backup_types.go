@@ -75,6 +75,17 @@ type BackupStatus struct {
 	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	VerifiedAt *metav1.Time `json:"verifiedAt,omitempty"`
 
+	// readAt is when all of it was last read back from the store, which is done every spec.verifyEveryDays of the repository.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
+	ReadAt *metav1.Time `json:"readAt,omitempty"`
+
+	// bytesRead is how many bytes came from the store then. A page that several backups of the workspace share is read once in a cycle, and counted once.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=9007199254740991
+	BytesRead int64 `json:"bytesRead,omitempty"`
+
 	// objects is how many objects it holds.
 	// +optional
 	// +kubebuilder:validation:Minimum=0

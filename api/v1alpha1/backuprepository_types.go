@@ -1,6 +1,8 @@
 package v1alpha1
 
 import (
+	"time"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -11,6 +13,9 @@ const ConditionWormProven = "WormProven"
 // ConditionCatalogued tells whether every backup that the bucket has of the consortium's tenants is there as a Backup. Those that a cluster lost come
 // back by themselves, once their tenant and its key are there.
 const ConditionCatalogued = "Catalogued"
+
+// ConditionVerified tells whether all backups in the repository were read back within the last two cycles, and are as they were written.
+const ConditionVerified = "Verified"
 
 // Reasons of a BackupRepository.
 const (
@@ -26,6 +31,8 @@ const (
 	ReasonNotAsked = "NotAsked"
 	// ReasonKeyLost surfaces when the bucket has backups of a tenant whose key is not in the operator's namespace.
 	ReasonKeyLost = "KeyLost"
+	// ReasonOverdue surfaces when a backup was not read back for two cycles.
+	ReasonOverdue = "Overdue"
 	// ReasonLockKept surfaces when the store refused every try.
 	ReasonLockKept = "LockKept"
 )
@@ -75,6 +82,13 @@ type BackupRepositorySpec struct {
 	// Absent: whoever holds the credentials can delete backups.
 	// +optional
 	ObjectLock *ObjectLock `json:"objectLock,omitempty"`
+
+	// verifyEveryDays is how often each backup is read back, all of it, from the day it is made on. Default: 7.
+	// +optional
+	// +kubebuilder:default=7
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=366
+	VerifyEveryDays *int32 `json:"verifyEveryDays,omitempty"`
 
 	// failureDomain names what fails together, for example "dc-1".
 	// +required
@@ -143,7 +157,7 @@ type BackupRepositoryStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// conditions are Ready, Reconciling, Stalled, WormProven and Catalogued.
+	// conditions are Ready, Reconciling, Stalled, WormProven, Catalogued and Verified.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -203,3 +217,12 @@ func (r *BackupRepository) SetObservedGeneration(generation int64) {
 
 // GetObservedGeneration returns the generation that the conditions speak of; -1 before the first look.
 func (r *BackupRepository) GetObservedGeneration() int64 { return r.Status.ObservedGeneration }
+
+// VerifyEvery is how long a cycle of reading backups back is.
+func (r *BackupRepository) VerifyEvery() time.Duration {
+	days := int32(7)
+	if r.Spec.VerifyEveryDays != nil {
+		days = *r.Spec.VerifyEveryDays
+	}
+	return time.Duration(days) * 24 * time.Hour
+}

@@ -8,5 +8,6 @@
 //	<tenant>/manifests/<workspace>/<10 digits>    a backup: sealed, signed, and naming its predecessor by hash
 //	<tenant>/removed/<workspace>/<10 digits>      says, signed, that the manifest of that number was removed on purpose
 //	<tenant>/objects/<keyed hash>[.<8 digits>]    a page: objects of one resource, JSON lines, zstd, sealed
+//	<tenant>/generations/<10 digits>              says, signed, that the generation of volumes before it is not built on any more
 //	<tenant>/clock/<random>                       tells the store's time, and is gone a moment later
 package archive

@@ -14,6 +14,8 @@ const (
 	removedFolder   = "removed/"
 	objectsFolder   = "objects/"
 	clockFolder     = "clock/"
+
+	generationsFolder = "generations/"
 )
 
 var (

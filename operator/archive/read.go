@@ -30,18 +30,7 @@ func (r Repository) Objects(ctx context.Context, m *Manifest, visit func(r Resou
 
 // Verify reads everything of a backup back from the store, the manifest too, and checks it.
 func (r Repository) Verify(ctx context.Context, m *Manifest) (Verified, []Lost, error) {
-	now, err := r.Read(ctx, m.Workspace, m.Sequence)
-	if err != nil {
-		return Verified{}, nil, fmt.Errorf("verifying backup %s: %w", m.Name, err)
-	}
-	if now.Hash != m.Hash {
-		return Verified{}, nil, fmt.Errorf("verifying backup %s: %s: %w", m.Name, m.File(), damaged("it is another one than it was"))
-	}
-	v, lost, err := r.walk(ctx, now, func(Resource, string, []byte) error { return nil })
-	if err != nil {
-		err = fmt.Errorf("verifying backup %s: %w", m.Name, err)
-	}
-	return v, lost, err
+	return r.VerifyIn(ctx, m, &Round{})
 }
 
 // fetched is a page that was read, or not.

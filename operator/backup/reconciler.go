@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -41,6 +42,9 @@ type Backups struct {
 	Movers  *volumes.Movers
 	Hooks   *hooks.Runner
 	Now     func() time.Time
+
+	reading sync.Mutex // one backup is read back again at a time
+	rounds  rounds
 }
 
 // scope is one pass over one backup; each field says who fills it.
@@ -64,29 +68,39 @@ func (r *Backups) Reconcile(ctx context.Context, b *v1alpha1.Backup) (ctrl.Resul
 		}
 	}
 	before := b.DeepCopy()
-	err := r.converge(ctx, b)
+	next, err := r.converge(ctx, b)
 	tell(b)
 	depot.Log(ctx, err)
-	next := time.Duration(0)
 	if b.Status.VerifiedAt != nil { // what is damaged goes in its time, too
-		var failed error
-		next, failed = r.expire(ctx, b)
+		over, failed := r.expire(ctx, b)
 		err = cmp.Or(failed, err)
+		next = sooner(next, over)
 	}
 	return outcome.Settle(ctx, r.Client, before, b, "everything was read back from the store and is as it was written", next, err)
 }
 
-func (r *Backups) converge(ctx context.Context, b *v1alpha1.Backup) error {
+// converge makes the backup, or reads it back again, and says when to look at it next.
+func (r *Backups) converge(ctx context.Context, b *v1alpha1.Backup) (time.Duration, error) {
 	if b.Status.VerifiedAt != nil {
-		return lost(b)
+		next := r.readAgain(ctx, b)
+		return next, lost(b)
 	}
 	s := &scope{Backup: b}
 	for _, phase := range []func(context.Context, *scope) error{r.await, r.open, r.find, r.place, r.hold, r.move, r.read, r.release, r.clear, r.verify} {
 		if err := phase(ctx, s); err != nil {
-			return r.giveUp(ctx, s, err)
+			return 0, r.giveUp(ctx, s, err)
 		}
 	}
-	return lost(b)
+	_, next := turn(b, s.from.VerifyEvery(), r.Now())
+	return next, lost(b)
+}
+
+// sooner is the sooner of two times to look again, of which 0 is never.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
 }
 
 // expire deletes a backup whose keepDays are over, and says when to look again; 0: never. Where a policy made it, that looks after it.
@@ -140,7 +154,7 @@ func (r *Backups) find(ctx context.Context, s *scope) error {
 	} else {
 		m, err = s.repository.Find(ctx, string(s.Spec.Workspace), string(s.UID), s.CreationTimestamp.Add(-time.Hour))
 	}
-	if errors.Is(err, archive.ErrNotFound) || errors.Is(err, archive.ErrDamaged) {
+	if archive.Broken(err) {
 		if s.Sequence() > 0 && s.DeletionTimestamp.IsZero() { // it was found in the bucket, and is none that could be made
 			return outcome.Stalled(v1alpha1.ReasonDamaged, "its manifest is gone or is not what was written: delete this backup, and have the platform look at repository %s", s.Spec.Repository)
 		}
@@ -227,18 +241,19 @@ func (r *Backups) distrust(ctx context.Context, s *scope, backup *archive.Backup
 	if err := r.Client.List(ctx, &all, client.InNamespace(s.Namespace), client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
 		return fmt.Errorf("listing the backups of %s: %w", s.Namespace, err)
 	}
+	round := &archive.Round{}
 	for _, b := range all.Items {
 		if b.Spec.Workspace != s.Spec.Workspace || b.Spec.Repository != s.Spec.Repository || len(b.Status.Lost) == 0 {
 			continue
 		}
 		m, err := s.repository.Read(ctx, string(b.Spec.Workspace), b.Status.Sequence)
-		if errors.Is(err, archive.ErrNotFound) || errors.Is(err, archive.ErrDamaged) {
+		if archive.Broken(err) {
 			continue // it names no pages any more
 		}
 		if err != nil {
 			return depot.Unanswered(s.from, err)
 		}
-		_, lost, err := s.repository.Verify(ctx, m)
+		_, lost, err := s.repository.VerifyIn(ctx, m, round)
 		if err != nil {
 			return depot.Unanswered(s.from, err)
 		}
@@ -269,14 +284,11 @@ func (r *Backups) administrators(s *scope) (all []objects.May) {
 // verify reads everything back from the store.
 func (r *Backups) verify(ctx context.Context, s *scope) error {
 	found, lost, err := s.repository.Verify(ctx, s.manifest)
-	if err != nil && !errors.Is(err, archive.ErrDamaged) && !errors.Is(err, archive.ErrNotFound) {
+	if err != nil && !archive.Broken(err) {
 		return depot.Unanswered(s.from, err)
 	}
-	s.Status.Lost = nil
-	if err != nil {
-		s.Status.Lost = []string{"the manifest, and with it everything"}
-	}
-	s.Status.Lost = append(s.Status.Lost, depot.LostNames(lost)...)
+	s.Status.Lost = lostNames(lost, err)
+	s.Status.ReadAt, s.Status.BytesRead = &metav1.Time{Time: r.Now().Truncate(time.Second)}, found.Bytes
 	m := s.manifest
 	s.Status.Sequence, s.Status.Manifest = m.Sequence, m.Hash.String()
 	s.Status.Objects, s.Status.Bytes = int32(min(m.Objects, 1<<31-1)), found.Bytes //nolint:gosec // it is bounded

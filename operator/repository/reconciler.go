@@ -75,6 +75,9 @@ func (r *Reconciler) converge(ctx context.Context, b *v1alpha1.BackupRepository)
 	if err != nil {
 		return 0, fmt.Errorf("reading consortium %s: %w", b.Spec.Consortium, err)
 	}
+	if err := r.verified(ctx, b); err != nil {
+		return 0, err
+	}
 	every, daily := interval, r.rest(b, interval) == 0
 	waits, err := r.waits(ctx, b.Name)
 	if err != nil {
@@ -172,8 +175,8 @@ func tellLock(b *v1alpha1.BackupRepository, locks bool, err error) {
 	}
 }
 
-// SetupWithManager watches repositories, what begins to wait for one, and tenants, whose backups may be there already. Secrets are not watched:
-// what lacks one is looked at every few minutes.
+// SetupWithManager watches repositories, what begins to wait for one, which backups are damaged, and tenants, whose backups may be there already.
+// Secrets are not watched: what lacks one is looked at every few minutes.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	ofTenant := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
 		t := o.(*v1alpha1.Tenant)
@@ -201,10 +204,16 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		}
 		return of(b)
 	})
+	damaged := builder.WithPredicates(predicate.Funcs{
+		CreateFunc: func(event.CreateEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool { return turned(e.ObjectOld, e.ObjectNew) },
+		DeleteFunc: func(e event.DeleteEvent) bool { return len(e.Object.(*v1alpha1.Backup).Status.Lost) > 0 },
+	})
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.BackupRepository{}, builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
 		Watches(&v1alpha1.Tenant{}, ofTenant, builder.WithPredicates(comes)).
 		Watches(&v1alpha1.Backup{}, ofBackup, waits).
+		Watches(&v1alpha1.Backup{}, ofBackup, damaged).
 		Watches(&v1alpha1.Restore{}, ofRestore, waits).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 2, ReconciliationTimeout: longest}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))

@@ -128,7 +128,7 @@ func TestClusterGone(t *testing.T) {
 func facts(list *v1alpha1.BackupList) map[string]v1alpha1.BackupStatus {
 	out := map[string]v1alpha1.BackupStatus{}
 	for _, b := range list.Items {
-		b.Status.Conditions, b.Status.ObservedGeneration, b.Status.Written = nil, 0, 0
+		b.Status.Conditions, b.Status.ObservedGeneration, b.Status.Written, b.Status.ReadAt = nil, 0, 0, nil
 		out[b.Name+" of "+b.Labels[v1alpha1.LabelPolicy]] = b.Status
 	}
 	return out

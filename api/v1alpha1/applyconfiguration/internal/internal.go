@@ -289,6 +289,10 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: s3
       type:
         namedType: com.github.broletto.broletto.api.v1alpha1.BackupBucket
+    - name: verifyEveryDays
+      type:
+        scalar: numeric
+      default: 7
 - name: com.github.broletto.broletto.api.v1alpha1.BackupRepositoryStatus
   map:
     fields:
@@ -322,6 +326,9 @@ var schemaYAML = typed.YAMLObject(`types:
   map:
     fields:
     - name: bytes
+      type:
+        scalar: numeric
+    - name: bytesRead
       type:
         scalar: numeric
     - name: conditions
@@ -361,6 +368,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: observedGeneration
       type:
         scalar: numeric
+    - name: readAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: sequence
       type:
         scalar: numeric

@@ -20,6 +20,8 @@ type BackupRepositorySpecApplyConfiguration struct {
 	// objectLock has every object refuse to be deleted for some days, whoever asks; the bucket must have been made with object lock.
 	// Absent: whoever holds the credentials can delete backups.
 	ObjectLock *ObjectLockApplyConfiguration `json:"objectLock,omitempty"`
+	// verifyEveryDays is how often each backup is read back, all of it, from the day it is made on. Default: 7.
+	VerifyEveryDays *int32 `json:"verifyEveryDays,omitempty"`
 	// failureDomain names what fails together, for example "dc-1".
 	FailureDomain *string `json:"failureDomain,omitempty"`
 	// escrow is the joint entity's recipient: its identity, kept off line, opens every tenant's key when all else is lost.
@@ -61,6 +63,14 @@ func (b *BackupRepositorySpecApplyConfiguration) WithS3(value *BackupBucketApply
 // If called multiple times, the ObjectLock field is set to the value of the last call.
 func (b *BackupRepositorySpecApplyConfiguration) WithObjectLock(value *ObjectLockApplyConfiguration) *BackupRepositorySpecApplyConfiguration {
 	b.ObjectLock = value
+	return b
+}
+
+// WithVerifyEveryDays sets the VerifyEveryDays field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the VerifyEveryDays field is set to the value of the last call.
+func (b *BackupRepositorySpecApplyConfiguration) WithVerifyEveryDays(value int32) *BackupRepositorySpecApplyConfiguration {
+	b.VerifyEveryDays = &value
 	return b
 }
 

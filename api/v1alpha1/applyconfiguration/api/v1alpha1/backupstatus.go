@@ -24,6 +24,10 @@ type BackupStatusApplyConfiguration struct {
 	StartedAt *metav1.Time `json:"startedAt,omitempty"`
 	// verifiedAt is when the last of it was written, by the store's clock; it is there once all was read back.
 	VerifiedAt *metav1.Time `json:"verifiedAt,omitempty"`
+	// readAt is when all of it was last read back from the store, which is done every spec.verifyEveryDays of the repository.
+	ReadAt *metav1.Time `json:"readAt,omitempty"`
+	// bytesRead is how many bytes came from the store then. A page that several backups of the workspace share is read once in a cycle, and counted once.
+	BytesRead *int64 `json:"bytesRead,omitempty"`
 	// objects is how many objects it holds.
 	Objects *int32 `json:"objects,omitempty"`
 	// bytes is how many bytes the objects take in the store, those that earlier backups share included.
@@ -96,6 +100,22 @@ func (b *BackupStatusApplyConfiguration) WithStartedAt(value metav1.Time) *Backu
 // If called multiple times, the VerifiedAt field is set to the value of the last call.
 func (b *BackupStatusApplyConfiguration) WithVerifiedAt(value metav1.Time) *BackupStatusApplyConfiguration {
 	b.VerifiedAt = &value
+	return b
+}
+
+// WithReadAt sets the ReadAt field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ReadAt field is set to the value of the last call.
+func (b *BackupStatusApplyConfiguration) WithReadAt(value metav1.Time) *BackupStatusApplyConfiguration {
+	b.ReadAt = &value
+	return b
+}
+
+// WithBytesRead sets the BytesRead field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the BytesRead field is set to the value of the last call.
+func (b *BackupStatusApplyConfiguration) WithBytesRead(value int64) *BackupStatusApplyConfiguration {
+	b.BytesRead = &value
 	return b
 }
 
