@@ -14,6 +14,8 @@ const (
 
 // Reasons of a BackupPolicy.
 const (
+	// ReasonSameFailureDomain surfaces when two of the policy's repositories are in one failure domain: what fails together is no copy.
+	ReasonSameFailureDomain = "SameFailureDomain"
 	// ReasonInvalidSchedule surfaces when spec.schedule or spec.timeZone cannot be read.
 	ReasonInvalidSchedule = "InvalidSchedule"
 	// ReasonRepositoryNotFound surfaces when spec.repository names no BackupRepository of the tenant's consortium.
@@ -41,6 +43,7 @@ const (
 // BackupPolicySpec says what is backed up, when, and what is promised.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.workspaces) != has(self.selector)",message="name workspaces, or select them by selector: {matchLabels: …}, not both"
+// +kubebuilder:validation:XValidation:rule="!has(self.copies) || !(self.repository in self.copies)",message="copies are further repositories: leave out the one that repository names"
 // +kubebuilder:validation:XValidation:rule="!has(self.recoveryTimeMinutes) || has(self.drill)",message="recoveryTimeMinutes is measured by drills: add drill: {everyDays: 30}"
 type BackupPolicySpec struct {
 	// workspaces are names in this home namespace.
@@ -59,6 +62,14 @@ type BackupPolicySpec struct {
 	// repository is the name of a BackupRepository of the tenant's consortium.
 	// +required
 	Repository RepositoryName `json:"repository"`
+
+	// copies are further repositories, each in a failure domain of its own: each run makes a backup in each of them too. Retention and
+	// recoveryPointHours hold for each. Drills rehearse what is in repository.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=3
+	Copies []RepositoryName `json:"copies,omitempty"`
 
 	// schedule is minute, hour, day of month, month and day of week as cron writes them, for example "30 2 * * *". There is one run on each
 	// local day that it names, also on the two on which the clock changes: at the named time or, where that does not exist, at the next that
@@ -284,6 +295,27 @@ type BackupPolicyStatus struct {
 	NextRun *metav1.Time `json:"nextRun,omitempty"`
 
 	// workspaces are those that it backs up.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=500
+	Workspaces []PolicyWorkspace `json:"workspaces,omitempty"`
+
+	// copies are how the same workspaces stand in the repositories of spec.copies.
+	// +optional
+	// +listType=map
+	// +listMapKey=repository
+	// +kubebuilder:validation:MaxItems=3
+	Copies []PolicyCopy `json:"copies,omitempty"`
+}
+
+// PolicyCopy is how workspaces stand in a further repository.
+type PolicyCopy struct {
+	// repository is its name.
+	// +required
+	Repository RepositoryName `json:"repository"`
+
+	// workspaces are those that are backed up there; they have no drills.
 	// +optional
 	// +listType=map
 	// +listMapKey=name

@@ -20,11 +20,12 @@ type roundPage struct {
 	names int
 }
 
-func (r *Round) verdict(p Page) (err error, known bool) { //nolint:revive // it is no error of ours
+// verdict is what is wrong with a page, as far as it was read.
+func (r *Round) verdict(p Page) (known bool, wrong error) {
 	r.lock.Lock()
 	defer r.lock.Unlock()
-	err, known = r.read[roundPage{p.Page, p.Size, len(p.Names)}]
-	return err, known
+	wrong, known = r.read[roundPage{p.Page, p.Size, len(p.Names)}]
+	return known, wrong
 }
 
 func (r *Round) note(pages []Page, lost []Lost) {
@@ -52,11 +53,11 @@ func (r Repository) VerifyIn(ctx context.Context, m *Manifest, round *Round) (Ve
 	unread := *now
 	unread.Pages = nil
 	for _, p := range now.Pages {
-		switch err, was := round.verdict(p); {
+		switch was, wrong := round.verdict(p); {
 		case !was:
 			unread.Pages = append(unread.Pages, p)
-		case err != nil:
-			known = append(known, Lost{p, err})
+		case wrong != nil:
+			known = append(known, Lost{p, wrong})
 		}
 	}
 	v, lost, err := r.walk(ctx, &unread, func(Resource, string, []byte) error { return nil })

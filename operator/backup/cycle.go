@@ -34,7 +34,7 @@ func turn(b *v1alpha1.Backup, every time.Duration, now time.Time) (due bool, nex
 	offset := time.Duration(binary.BigEndian.Uint64(sum[:8]) % uint64(every)) //nolint:gosec // it is less than a cycle
 	begun := now.Add(-offset).Truncate(every).Add(offset)
 	read := b.Status.ReadAt
-	if read == nil || read.Time.Before(begun) || read.Time.After(now.Add(ahead)) {
+	if read == nil || read.Before(&metav1.Time{Time: begun}) || read.After(now.Add(ahead)) {
 		return true, 0
 	}
 	return false, begun.Add(every).Sub(now) + time.Second

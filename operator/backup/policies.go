@@ -39,10 +39,19 @@ func (r *Policies) Reconcile(ctx context.Context, p *v1alpha1.BackupPolicy) (ctr
 
 func (r *Policies) converge(ctx context.Context, p *v1alpha1.BackupPolicy) (time.Duration, error) {
 	now := r.Now().Truncate(time.Second)
+	first, err := r.run(ctx, p, now)
+	others, short := r.copies(ctx, p, now)
+	if err := cmp.Or(err, tellPolicy(p, now), short); err != nil { // what is in the way says more than what it breaks
+		return 0, err
+	}
+	return max(earliest(first, others).Sub(r.Now()), time.Second), nil
+}
+
+// run does what is due in the policy's own repository, and says when something falls due there next.
+func (r *Policies) run(ctx context.Context, p *v1alpha1.BackupPolicy, now time.Time) (time.Time, error) {
 	s, err := r.observe(ctx, p, now)
 	if err != nil {
-		_ = tellPolicy(p, now) // what is in the way says more
-		return 0, err
+		return time.Time{}, err
 	}
 	step := decide(p, s)
 	p.Status.Workspaces = step.rows
@@ -50,13 +59,7 @@ func (r *Policies) converge(ctx context.Context, p *v1alpha1.BackupPolicy) (time
 	if next := s.calendar.next(now); !next.IsZero() {
 		p.Status.NextRun = &metav1.Time{Time: next}
 	}
-	if err := cmp.Or(r.begin(ctx, p, step), r.drill(ctx, p, step), r.remove(ctx, p, step)); err != nil {
-		return 0, err
-	}
-	if broken := tellPolicy(p, now); broken != nil {
-		return 0, broken
-	}
-	return max(step.next.Sub(r.Now()), time.Second), nil
+	return step.next, cmp.Or(r.begin(ctx, p, step), r.drill(ctx, p, step), r.remove(ctx, p, step))
 }
 
 // observe reads everything that a decision rests on.
@@ -86,7 +89,13 @@ func (r *Policies) observe(ctx context.Context, p *v1alpha1.BackupPolicy, now ti
 			s.taken[b.Name] = true
 		}
 	}
-	s.backups = slices.DeleteFunc(backups.Items, func(b v1alpha1.Backup) bool { return b.Spec.Repository != p.Spec.Repository })
+	for _, b := range backups.Items {
+		if b.Spec.Repository == p.Spec.Repository {
+			s.backups = append(s.backups, b)
+		} else {
+			s.elsewhere = append(s.elsewhere, b)
+		}
+	}
 	var restores v1alpha1.RestoreList
 	if err := r.Client.List(ctx, &restores, client.InNamespace(p.Namespace), client.MatchingLabels{v1alpha1.LabelPolicy: p.Name}); err != nil {
 		return s, fmt.Errorf("listing the drills of policy %s: %w", p.Name, err)

@@ -20,8 +20,14 @@ type standing struct {
 	now        time.Time
 	workspaces []string // that it backs up, sorted
 	// backups are all of the home namespace in the policy's repository, whoever made them; restores are its drills.
-	backups  []v1alpha1.Backup
+	// elsewhere are those in other repositories.
+	backups, elsewhere []v1alpha1.Backup
+
 	restores []v1alpha1.Restore
+	// suffix ends the names of backups; empty but for copies.
+	suffix string
+	// busy are the workspaces of which another repository gets a backup, and until when that is waited for: both would run the same hooks at once.
+	busy map[string]time.Time
 	// taken are names of backups of the home namespace that the policy did not make, in whatever repository.
 	taken map[string]bool
 }
@@ -66,7 +72,7 @@ func decide(p *v1alpha1.BackupPolicy, s standing) plan {
 // run finds whether a workspace is due. The first backup is made at once: before it, nothing is safe. Whatever was missed is made up for by one.
 func (o *plan) run(p *v1alpha1.BackupPolicy, s standing, row *v1alpha1.PolicyWorkspace, all []v1alpha1.Backup) {
 	last := s.calendar.last(s.now)
-	due, name := last.Add(late(p.Namespace, string(row.Name))), backupName(p.Name, string(row.Name), s.calendar.day(last))
+	due, name := last.Add(late(p.Namespace, string(row.Name))), backupName(p.Name, string(row.Name), s.calendar.day(last))+s.suffix
 	for s.taken[name] { // somebody's own: the night is not skipped for it
 		name += "-x"
 	}
@@ -81,6 +87,8 @@ func (o *plan) run(p *v1alpha1.BackupPolicy, s standing, row *v1alpha1.PolicyWor
 	case len(own) > 0 && due.After(s.now):
 		o.next = earliest(o.next, due)
 	case slices.ContainsFunc(own, func(b v1alpha1.Backup) bool { return underWay(&b) }): // one at a time; its end is looked at
+	case s.busy[string(row.Name)].After(s.now):
+		o.next = earliest(o.next, s.busy[string(row.Name)])
 	default:
 		o.begin = append(o.begin, order{name: name, workspace: string(row.Name), at: last})
 		row.Backup, row.ScheduledFor = name, &metav1.Time{Time: last}
@@ -251,6 +259,11 @@ func pointKept(p *v1alpha1.BackupPolicy, now time.Time) (kept bool, reason, mess
 		default:
 			return false, v1alpha1.ReasonRecoveryPointMissed, fmt.Sprintf(
 				"workspace %s has no verified backup of the last %d hours: kubectl get backups says what became of the last ones", row.Name, *p.Spec.RecoveryPointHours)
+		}
+	}
+	for _, c := range p.Status.Copies {
+		if kept, reason, message := pointKept(inCopy(p, c.Repository), now); reason != v1alpha1.ReasonKept {
+			return kept, reason, fmt.Sprintf("in repository %s: %s", c.Repository, message)
 		}
 	}
 	if waiting != "" {

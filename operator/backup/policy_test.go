@@ -190,3 +190,19 @@ func TestOutlived(t *testing.T) {
 		}
 	}
 }
+
+// TestCopyIsPolite holds that a copy waits for the backup of its workspace elsewhere for a while and not for ever, and has names of its own.
+func TestCopyIsPolite(t *testing.T) {
+	t.Parallel()
+	p, c := nightly(t)
+	now := instant(t, "2027-03-10T12:00:00+01:00")
+	s := standing{calendar: c, now: now, workspaces: []string{"w"}, suffix: suffix("secondo"), busy: map[string]time.Time{"w": now.Add(time.Minute)}}
+	if step := decide(p, s); len(step.begin) != 0 || !step.next.Equal(now.Add(time.Minute)) {
+		t.Errorf("while the other is under way: %+v", step)
+	}
+	s.now = now.Add(time.Minute)
+	step := decide(p, s)
+	if len(step.begin) != 1 || step.begin[0].name != "p-w-20270310"+suffix("secondo") || suffix("secondo") == suffix("terzo") {
+		t.Errorf("after that: %+v", step)
+	}
+}

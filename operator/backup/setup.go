@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -60,7 +61,9 @@ func (r *Policies) SetupWithManager(mgr ctrl.Manager) error {
 		return concern.Requests(ctx, r.Client, &v1alpha1.BackupPolicyList{}, o.GetNamespace(), func(*v1alpha1.BackupPolicy) bool { return true })
 	})
 	ofRepository := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
-		return concern.Requests(ctx, r.Client, &v1alpha1.BackupPolicyList{}, "", func(p *v1alpha1.BackupPolicy) bool { return string(p.Spec.Repository) == o.GetName() })
+		return concern.Requests(ctx, r.Client, &v1alpha1.BackupPolicyList{}, "", func(p *v1alpha1.BackupPolicy) bool {
+			return string(p.Spec.Repository) == o.GetName() || slices.Contains(p.Spec.Copies, v1alpha1.RepositoryName(o.GetName()))
+		})
 	})
 	ofPolicy := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
 		name := o.GetLabels()[v1alpha1.LabelPolicy]

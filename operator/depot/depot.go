@@ -212,7 +212,7 @@ func (d *Depot) PutBack(ctx context.Context, repository, tenant string, key arch
 		return false, err
 	}
 	if here, err := archive.ParseKey(secret.Data[keyOf]); err != nil || here != key {
-		return false, fmt.Errorf("Secret %s/%s has another key of tenant %s than the bucket: look which of them opens its backups before you delete the Secret", secret.Namespace, secret.Name, tenant) //nolint:staticcheck,revive // it begins with a kind
+		return false, fmt.Errorf("Secret %s/%s has another key of tenant %s than the bucket: look which of them opens its backups before you delete the Secret", secret.Namespace, secret.Name, tenant) //nolint:staticcheck // it begins with a kind
 	}
 	return lost, nil
 }

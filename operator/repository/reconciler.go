@@ -79,6 +79,9 @@ func (r *Reconciler) converge(ctx context.Context, b *v1alpha1.BackupRepository)
 	if err != nil {
 		return 0, fmt.Errorf("reading consortium %s: %w", b.Spec.Consortium, err)
 	}
+	if err := r.verified(ctx, b); err != nil {
+		return 0, err
+	}
 	every, daily := interval, r.rest(b, interval) == 0
 	waits, err := r.waits(ctx, b.Name)
 	if err != nil {

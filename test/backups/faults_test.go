@@ -107,7 +107,7 @@ func TestCatalogue(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "catalogue")
 	s.Create(s.config("app", "digital first"))
-	deleted, lost := s.backUp("cancellato"), &v1alpha1.Backup{ObjectMeta: stage.In(s.tenant.Name, "perso")}
+	deleted, lost := s.backUp("tolto"), &v1alpha1.Backup{ObjectMeta: stage.In(s.tenant.Name, "perso")}
 	lost.Spec = deleted.Spec
 	lost.Spec.KeepDays = new(int32(30))
 	s.by(s.comune, lost)

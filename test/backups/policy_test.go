@@ -2,6 +2,8 @@ package backups
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,4 +78,59 @@ func TestPolicyRefuses(t *testing.T) {
 	} {
 		s.stalls(s.policy(name, c.edit), c.reason)
 	}
+}
+
+// TestCopies: each night is in each repository, which must not fail together; what holds one back holds back no other.
+func TestCopies(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "copies")
+	s.Create(s.secret(s.workspace.TargetNamespace(), "db"))
+	s.gateway.NewLockedBucket(t, "altrove")
+	second := s.store("secondo", "altrove", func(r *v1alpha1.BackupRepository) { r.Spec.FailureDomain = "dc-2" })
+	s.Ready(second)
+	hours := int32(26)
+	p := s.policy("doppio", func(p *v1alpha1.BackupPolicy) {
+		p.Spec.Copies, p.Spec.RecoveryPointHours, p.Spec.Retention.Last = []v1alpha1.RepositoryName{v1alpha1.RepositoryName(second.Name)}, &hours, 1
+	})
+	s.has("doppio", 2)
+	s.Ready(p)
+	in := func() map[string]int {
+		all, _ := s.owned("doppio")
+		out := map[string]int{}
+		for _, b := range all {
+			out[string(b.Spec.Repository)]++
+		}
+		return out
+	}
+	each := map[string]int{s.repository.Name: 1, second.Name: 1}
+	if got := in(); !maps.Equal(got, each) || len(p.Status.Copies) != 1 || p.Status.Copies[0].Workspaces[0].Verified == p.Status.Workspaces[0].Verified {
+		t.Errorf("the backups are in %v, and the policy says %+v", got, p.Status)
+	}
+	s.At(s.Now().Add(25 * time.Hour))
+	before, _ := s.owned("doppio")
+	s.Until("a night on, each repository has another one and has let go of the one before", func() error {
+		all, ready := s.owned("doppio")
+		for _, b := range before {
+			if slices.ContainsFunc(all, func(o v1alpha1.Backup) bool { return o.Name == b.Name }) {
+				return fmt.Errorf("%s is there", b.Name)
+			}
+		}
+		if got := in(); !maps.Equal(got, each) || ready != 2 {
+			return fmt.Errorf("they are in %v, of which %d are ready", got, ready)
+		}
+		return nil
+	})
+	stage.Edit(s.Stage, second, func(r *v1alpha1.BackupRepository) { r.Spec.FailureDomain = "dc-1" })
+	s.stalls(p, v1alpha1.ReasonSameFailureDomain)
+	stage.Edit(s.Stage, p, func(p *v1alpha1.BackupPolicy) { p.Spec.Copies[0] = "assente" })
+	s.stalls(p, v1alpha1.ReasonRepositoryNotFound)
+	last := p.Status.Workspaces[0].Verified
+	s.At(s.Now().Add(24 * time.Hour))
+	s.Until("the first goes on without the other", func() error {
+		s.Read(p)
+		if now := p.Status.Workspaces[0].Verified; now == "" || now == last {
+			return fmt.Errorf("the last verified one is %s", now)
+		}
+		return nil
+	})
 }

@@ -98,6 +98,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.PlannedChangeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PlanSummary"):
 		return &apiv1alpha1.PlanSummaryApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PolicyCopy"):
+		return &apiv1alpha1.PolicyCopyApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PolicyWorkspace"):
 		return &apiv1alpha1.PolicyWorkspaceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Population"):

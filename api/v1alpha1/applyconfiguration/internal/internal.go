@@ -185,6 +185,12 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.broletto.broletto.api.v1alpha1.BackupPolicySpec
   map:
     fields:
+    - name: copies
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.RepositoryName
+          elementRelationship: associative
     - name: drill
       type:
         namedType: com.github.broletto.broletto.api.v1alpha1.Drill
@@ -234,6 +240,14 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - type
+    - name: copies
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.PolicyCopy
+          elementRelationship: associative
+          keys:
+          - repository
     - name: nextRun
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
@@ -899,6 +913,20 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.broletto.broletto.api.v1alpha1.ResourceAddress
 - name: com.github.broletto.broletto.api.v1alpha1.PodSecurity
   scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.PolicyCopy
+  map:
+    fields:
+    - name: repository
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.RepositoryName
+    - name: workspaces
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.PolicyWorkspace
+          elementRelationship: associative
+          keys:
+          - name
 - name: com.github.broletto.broletto.api.v1alpha1.PolicyWorkspace
   map:
     fields:

@@ -18,6 +18,9 @@ type BackupPolicySpecApplyConfiguration struct {
 	Selector *v1.LabelSelectorApplyConfiguration `json:"selector,omitempty"`
 	// repository is the name of a BackupRepository of the tenant's consortium.
 	Repository *apiv1alpha1.RepositoryName `json:"repository,omitempty"`
+	// copies are further repositories, each in a failure domain of its own: each run makes a backup in each of them too. Retention and
+	// recoveryPointHours hold for each. Drills rehearse what is in repository.
+	Copies []apiv1alpha1.RepositoryName `json:"copies,omitempty"`
 	// schedule is minute, hour, day of month, month and day of week as cron writes them, for example "30 2 * * *". There is one run on each
 	// local day that it names, also on the two on which the clock changes: at the named time or, where that does not exist, at the next that
 	// does. Each workspace runs up to ten minutes later, always the same. After a downtime one run is made up for.
@@ -65,6 +68,16 @@ func (b *BackupPolicySpecApplyConfiguration) WithSelector(value *v1.LabelSelecto
 // If called multiple times, the Repository field is set to the value of the last call.
 func (b *BackupPolicySpecApplyConfiguration) WithRepository(value apiv1alpha1.RepositoryName) *BackupPolicySpecApplyConfiguration {
 	b.Repository = &value
+	return b
+}
+
+// WithCopies adds the given value to the Copies field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Copies field.
+func (b *BackupPolicySpecApplyConfiguration) WithCopies(values ...apiv1alpha1.RepositoryName) *BackupPolicySpecApplyConfiguration {
+	for i := range values {
+		b.Copies = append(b.Copies, values[i])
+	}
 	return b
 }
 

@@ -20,6 +20,8 @@ type BackupPolicyStatusApplyConfiguration struct {
 	NextRun *metav1.Time `json:"nextRun,omitempty"`
 	// workspaces are those that it backs up.
 	Workspaces []PolicyWorkspaceApplyConfiguration `json:"workspaces,omitempty"`
+	// copies are how the same workspaces stand in the repositories of spec.copies.
+	Copies []PolicyCopyApplyConfiguration `json:"copies,omitempty"`
 }
 
 // BackupPolicyStatusApplyConfiguration constructs a declarative configuration of the BackupPolicyStatus type for use with
@@ -66,6 +68,19 @@ func (b *BackupPolicyStatusApplyConfiguration) WithWorkspaces(values ...*PolicyW
 			panic("nil value passed to WithWorkspaces")
 		}
 		b.Workspaces = append(b.Workspaces, *values[i])
+	}
+	return b
+}
+
+// WithCopies adds the given value to the Copies field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Copies field.
+func (b *BackupPolicyStatusApplyConfiguration) WithCopies(values ...*PolicyCopyApplyConfiguration) *BackupPolicyStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithCopies")
+		}
+		b.Copies = append(b.Copies, *values[i])
 	}
 	return b
 }
