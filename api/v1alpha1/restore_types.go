@@ -86,8 +86,8 @@ type RestoreTarget struct {
 	// +optional
 	Workspace WorkspaceName `json:"workspace,omitempty"`
 
-	// newWorkspace is one that is made, within the tenant's quota, as the backup has it: with its hosts, its exposure and its volumes if it has the
-	// name of the one that was backed up, which is gone then, and else without.
+	// newWorkspace is one that is made, within the tenant's quota, as the backup has it: with its hosts and its exposure if it has the name of the
+	// one that was backed up, which is gone then; and else without them, and with those volumes alone that the backup holds.
 	// +optional
 	NewWorkspace WorkspaceName `json:"newWorkspace,omitempty"`
 

@@ -97,7 +97,7 @@ var elsewhere = map[string][]string{
 	"serviceaccounts.":                     {"impersonate"},              // what an offering's manifests become is written as a workspace's account
 	"nodes.":                               {"get"},                      // does the node of a pod that says nothing still exist?
 	"pods.":                                {"get"},                      // who calls the broker
-	"jobs.batch":                           {"create", "get", "delete"},
+	"jobs.batch":                           {"create", "get", "patch", "delete"},
 	"networkpolicies.networking.k8s.io":    {"delete"}, // that of a stack that goes
 	"endpointslices.discovery.k8s.io":      {"get"},
 	"stacks.broletto.dev":                  {"create", "update", "delete"},
@@ -109,6 +109,8 @@ var elsewhere = map[string][]string{
 	"serviceofferings/status.broletto.dev": {"update"},
 	"serviceinstances/status.broletto.dev": {"update"},
 
+	"volumesnapshots.snapshot.storage.k8s.io":                {"create", "get", "list", "delete"}, // where a class of volumes takes them
+	"volumesnapshotclasses.snapshot.storage.k8s.io":          {"list"},
 	"backuprepositories/status.broletto.dev":                 {"update"},
 	"backuppolicies/status.broletto.dev":                     {"update"},
 	"backups.broletto.dev":                                   {"create", "update", "delete"},

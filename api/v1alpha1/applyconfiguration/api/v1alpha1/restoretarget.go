@@ -13,8 +13,8 @@ import (
 type RestoreTargetApplyConfiguration struct {
 	// workspace is one that is there.
 	Workspace *apiv1alpha1.WorkspaceName `json:"workspace,omitempty"`
-	// newWorkspace is one that is made, within the tenant's quota, as the backup has it: with its hosts, its exposure and its volumes if it has the
-	// name of the one that was backed up, which is gone then, and else without.
+	// newWorkspace is one that is made, within the tenant's quota, as the backup has it: with its hosts and its exposure if it has the name of the
+	// one that was backed up, which is gone then; and else without them, and with those volumes alone that the backup holds.
 	NewWorkspace *apiv1alpha1.WorkspaceName `json:"newWorkspace,omitempty"`
 	// conflicts says what becomes of an object that is there already and differs: Skip leaves it, Replace makes it what the backup has.
 	// Default: Skip.
