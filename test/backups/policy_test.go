@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/test/stage"
 )
@@ -35,17 +33,7 @@ func TestPolicy(t *testing.T) {
 		t.Errorf("it came to %+v", d)
 	}
 	s.Ready(p)
-	s.Until("nothing of the drill is left", func() error {
-		var namespaces corev1.NamespaceList
-		var workspaces v1alpha1.WorkspaceList
-		var restores v1alpha1.RestoreList
-		for _, o := range append(append(s.List(&namespaces, ""), s.List(&workspaces, s.tenant.Name)...), s.List(&restores, s.tenant.Name)...) {
-			if strings.HasPrefix(o.GetName(), s.tenant.Name+"--drill-") || strings.HasPrefix(o.GetName(), "drill-") {
-				return fmt.Errorf("%T %s is", o, o.GetName())
-			}
-		}
-		return nil
-	})
+	s.nothingLeft()
 	s.At(s.Now().Add(25 * time.Hour)) // one night on
 	s.has("notturno", 2)
 	s.At(s.Now().Add(48 * time.Hour)) // the store's clock, by which backups are dated, stays behind: none is young enough

@@ -41,11 +41,12 @@ type scene struct {
 	comune     client.Client // an administrator of the tenant
 	depot      *depot.Depot
 	ahead      *atomic.Int64 // how far the clock by which movers are tried again is ahead, in nanoseconds
+	mortal     *mortal
 }
 
 func newScene(t *testing.T, name string, edit ...func(*v1alpha1.BackupRepository)) *scene {
 	t.Helper()
-	s := &scene{Stage: stage.New(t, name), gateway: stores.NewGateway(t)}
+	s := &scene{Stage: stage.New(t, name), gateway: stores.NewGateway(t), mortal: &mortal{}}
 	s.join()
 	var err error
 	if s.escrow, err = age.GenerateX25519Identity(); err != nil {
@@ -67,8 +68,8 @@ func newScene(t *testing.T, name string, edit ...func(*v1alpha1.BackupRepository
 // join has the stage drive the reconcilers of backups.
 func (s *scene) join() {
 	s.Helper()
-	parts := s.Parts()
-	reading, err := objects.New(parts.Manager.GetConfig())
+	parts, m := s.Parts(), s.mortal
+	reading, err := objects.New(m.config(parts.Manager.GetConfig()))
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -81,19 +82,20 @@ func (s *scene) join() {
 		s.Fatal(err)
 	}
 	s.ahead = &atomic.Int64{}
-	movers := &volumes.Movers{Client: parts.Client, Live: s.Live(), Now: func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) }, Context: volumes.Context{
+	c := writing{parts.Client, m}
+	movers := &volumes.Movers{Client: c, Live: s.Live(), Now: func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) }, Context: volumes.Context{
 		Image: "broletto-mover", Namespace: manager.Namespace, BrokerURL: "https://broker.example", BrokerPort: 9443,
 	}}
-	d := &depot.Depot{Client: parts.Client, Live: s.Live(), Namespace: manager.Namespace}
+	d := &depot.Depot{Client: c, Live: s.Live(), Namespace: manager.Namespace}
 	s.depot = d
-	s.Join(&v1alpha1.BackupRepository{}, &v1alpha1.BackupRepositoryList{}, reconcile.AsReconciler(parts.Client, &repository.Reconciler{Client: parts.Client, Live: s.Live(), Depot: d, Movers: movers, Now: parts.Now}))
-	s.Join(&v1alpha1.BackupPolicy{}, &v1alpha1.BackupPolicyList{}, reconcile.AsReconciler(parts.Client, &backup.Policies{Client: parts.Client, Depot: d, Now: parts.Now}))
-	s.Join(&v1alpha1.Backup{}, &v1alpha1.BackupList{}, reconcile.AsReconciler(parts.Client, &backup.Backups{
-		Client: parts.Client, Live: s.Live(), Depot: d, Objects: reading, Movers: movers, Hooks: commands, Now: parts.Now,
-	}))
-	s.Join(&v1alpha1.Restore{}, &v1alpha1.RestoreList{}, reconcile.AsReconciler(parts.Client, &restore.Reconciler{
-		Client: parts.Client, Live: s.Live(), Depot: d, Objects: reading, Movers: movers, Now: parts.Now, Operator: operator,
-	}))
+	s.Join(&v1alpha1.BackupRepository{}, &v1alpha1.BackupRepositoryList{}, m.reconciler(reconcile.AsReconciler(c, &repository.Reconciler{Client: c, Live: s.Live(), Depot: d, Movers: movers, Now: parts.Now})))
+	s.Join(&v1alpha1.BackupPolicy{}, &v1alpha1.BackupPolicyList{}, m.reconciler(reconcile.AsReconciler(c, &backup.Policies{Client: c, Depot: d, Now: parts.Now})))
+	s.Join(&v1alpha1.Backup{}, &v1alpha1.BackupList{}, m.reconciler(reconcile.AsReconciler(c, &backup.Backups{
+		Client: c, Live: s.Live(), Depot: d, Objects: reading, Movers: movers, Hooks: commands, Now: parts.Now,
+	})))
+	s.Join(&v1alpha1.Restore{}, &v1alpha1.RestoreList{}, m.reconciler(reconcile.AsReconciler(c, &restore.Reconciler{
+		Client: c, Live: s.Live(), Depot: d, Objects: reading, Movers: movers, Now: parts.Now, Operator: operator,
+	})))
 }
 
 // store makes a repository in a bucket of the gateway, and the Secret with its credentials.
