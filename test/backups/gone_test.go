@@ -58,7 +58,7 @@ func TestClusterGone(t *testing.T) {
 	s.Create(secret)
 	s.Create(config)
 	s.Ready(s.workspace)
-	policy := s.policy("notturno", func(p *v1alpha1.BackupPolicy) { p.Spec.Drill = &v1alpha1.Drill{EveryDays: 30} })
+	policy := s.policy("notturno")
 	s.has("notturno", 1)
 	s.Ready(policy)
 	mistake := s.backUp("sbaglio")
@@ -106,7 +106,9 @@ func TestClusterGone(t *testing.T) {
 		t.Errorf("the secret is %q, and the workspace has %+v", back.Data, workspace.Spec.Network)
 	}
 
-	a.again(&v1alpha1.BackupPolicy{}, s.tenant.Name, policy.Name)
+	a.again(&v1alpha1.BackupPolicy{}, s.tenant.Name, policy.Name, func(o client.Object) {
+		o.(*v1alpha1.BackupPolicy).Spec.Drill = &v1alpha1.Drill{EveryDays: 30}
+	})
 	p := &v1alpha1.BackupPolicy{}
 	a.eventually("the policy goes on, and has rehearsed", func() error {
 		a.read(p, s.tenant.Name, policy.Name)
@@ -174,7 +176,7 @@ func (s *scene) die() *after {
 }
 
 // again makes an object once more, as the platform's files have it.
-func (a *after) again(o client.Object, namespace, name string) {
+func (a *after) again(o client.Object, namespace, name string, edit ...func(client.Object)) {
 	a.Helper()
 	if err := a.Admin.Get(a.Context(), client.ObjectKey{Namespace: namespace, Name: name}, o); err != nil {
 		a.Fatal(err)
@@ -183,6 +185,9 @@ func (a *after) again(o client.Object, namespace, name string) {
 	o.SetUID("")
 	o.SetManagedFields(nil)
 	o.SetFinalizers(nil)
+	for _, e := range edit {
+		e(o)
+	}
 	if err := a.admin.Create(a.Context(), o); err != nil {
 		a.Fatal(err)
 	}
