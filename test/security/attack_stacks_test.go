@@ -66,7 +66,7 @@ func (w *town) errand() errand {
 const (
 	labelled = "carries the label broletto.dev/run"
 	actsAs   = "would act as stack-"
-	runsPod  = "has the name of a run's pod"
+	runsPod  = "has the name of a pod of a run or a mover"
 )
 
 // TestRuns has nobody pass for a run: its pod's label and its account open the broker.
@@ -75,6 +75,7 @@ func TestRuns(t *testing.T) {
 	w := newTown(t, "runs")
 	w.errand()
 	w.make(w.administrator(), "{apiVersion: v1, kind: ServiceAccount, metadata: {name: stack-own, namespace: SITE}}")
+	w.make(w.administrator(), "{apiVersion: v1, kind: ServiceAccount, metadata: {name: broletto-mover, namespace: SITE}}")
 	pod := func(reason, labels, want string) rule {
 		return rule{reason, "{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: SITE, labels: {" + labels + "}}, spec: {POD}}", want}
 	}
@@ -95,6 +96,7 @@ func TestRuns(t *testing.T) {
 		"pod, of a stack":     pod("a name that opens nothing", "broletto.dev/stack: rete", ""),
 		"pod, acts":           podRule("as the account that a stack's code has", "serviceAccountName: stack-rete", actsAs+"rete"),
 		"pod, acts, old form": podRule("by the field that was once", "serviceAccount: stack-rete", actsAs+"rete"),
+		"pod, acts as mover":  podRule("as the account that movers have", "serviceAccountName: broletto-mover", "would act as broletto-mover"),
 		"pod, acts, own":      podRule("a stack of that name may come", "serviceAccountName: stack-own", actsAs+"own"),
 		"run, by its status":  {"none but the operator's", called("eve-1", runText), "cannot create resource"},
 	}
@@ -173,19 +175,22 @@ func formsOf(forms map[string]stage.Request, sub string) map[string]stage.Reques
 	return forms
 }
 
-// TestRunsClosed gets into a run's pod by every door that there is.
+// TestRunsClosed gets into the pods of a run and of a mover by every door that there is.
 func TestRunsClosed(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, "closed")
 	e := w.errand()
+	mover := w.make(cluster.ClusterAdmin(), "{apiVersion: v1, kind: Pod, metadata: {name: move-0123456789abcdef-x7k2p, namespace: SITE}, spec: {POD}}")
 	own := w.make(w.administrator(), "{apiVersion: v1, kind: Pod, metadata: {name: shell, namespace: SITE}, spec: {POD}}")
 	for who, cfg := range map[string]*rest.Config{
 		"administrator": w.administrator(), "member": w.member(), "account": w.account(), "tool": cluster.Account(w, w.own.Name, "flux"), "cluster administrator": cluster.ClusterAdmin(),
 	} {
 		for _, door := range []string{"exec", "attach", "portforward"} {
 			for _, method := range []string{http.MethodGet, http.MethodPost} {
-				if err := refused(w.connect(cfg, method, e.pod, door), runsPod); err != nil {
-					t.Errorf("%s: %s %s: %v", who, method, door, err)
+				for _, pod := range []client.Object{e.pod, mover} {
+					if err := refused(w.connect(cfg, method, pod, door), runsPod); err != nil {
+						t.Errorf("%s: %s %s of %s: %v", who, method, door, pod.GetName(), err)
+					}
 				}
 				if err := w.connect(cfg, method, own, door); err == nil || refusedBy(err, "broletto-runs") {
 					t.Errorf("%s: %s %s of a pod of the tenant's own: %v; want it to pass the guard, and no node to answer", who, method, door, err)
@@ -226,6 +231,7 @@ func TestStackTokens(t *testing.T) {
 	w := newTown(t, "stacktokens")
 	e := w.errand()
 	w.make(w.administrator(), "{apiVersion: v1, kind: ServiceAccount, metadata: {name: stack-own, namespace: SITE}}")
+	w.make(w.administrator(), "{apiVersion: v1, kind: ServiceAccount, metadata: {name: broletto-mover, namespace: SITE}}")
 	asking := func(account string, spec authenticationv1.TokenRequestSpec) stage.Request {
 		return asksFor(w.site.TargetNamespace(), account, spec)
 	}
