@@ -112,10 +112,11 @@ func (r *Backups) hold(ctx context.Context, s *scope) error {
 		s.Status.Hooks = nil
 	}
 	for _, h := range todo {
-		switch rowOf(&s.Status.Hooks, h.Name).Before {
-		case v1alpha1.HookRunning: // and nobody knows what became of it
+		before := rowOf(&s.Status.Hooks, h.Name).Before
+		if before == v1alpha1.HookRunning { // and nobody knows what became of it
 			return &outcome.Wait{Reason: v1alpha1.ReasonHookFailed, Message: "the operator was ended while hook " + h.Name + " was run: the backup is begun anew", After: time.Millisecond}
-		case "":
+		}
+		if before == "" {
 			if err := r.before(ctx, s, h); err != nil {
 				return err
 			}

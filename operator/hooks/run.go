@@ -12,11 +12,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/remotecommand"
 	"k8s.io/client-go/util/exec"
+	"k8s.io/streaming/pkg/httpstream"
 
 	"github.com/broletto/broletto/api/v1alpha1"
 )
@@ -120,7 +120,7 @@ func (r *Runner) exec(ctx context.Context, c Command, pod, container string, out
 	if err != nil {
 		return err
 	}
-	either, err := remotecommand.NewFallbackExecutor(socket, old, func(err error) bool { return httpstream.IsUpgradeFailure(err) })
+	either, err := remotecommand.NewFallbackExecutor(socket, old, httpstream.IsUpgradeFailure)
 	if err != nil {
 		return err
 	}
