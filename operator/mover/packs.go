@@ -81,7 +81,7 @@ func (p *pack) copy(out blob.OutputBuffer, offset, length int64) error {
 	buffer := copyBuffers.Get().(*[64 << 10]byte)
 	defer copyBuffers.Put(buffer)
 	for length > 0 {
-		n, err := p.held.ReadAt(buffer[:min(length, int64(len(buffer)))], offset)
+		n, err := p.ReadAt(buffer[:min(length, int64(len(buffer)))], offset)
 		if err != nil {
 			return err
 		}
@@ -168,7 +168,7 @@ func (c *packCache) drop(p *pack) {
 // free lets go of a pack that is forgotten and that nobody reads.
 func (p *pack) free() {
 	if p.gone && p.users == 0 && p.held != nil {
-		_ = p.held.Close()
+		_ = p.Close()
 	}
 }
 

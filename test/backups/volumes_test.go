@@ -2,6 +2,7 @@ package backups
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -207,7 +208,7 @@ func TestVolumesLookedAfter(t *testing.T) {
 				}
 			}
 			text, err := json.Marshal(s.repository.Status.Volumes)
-			return fmt.Errorf("it says %s %v", text, err)
+			return errors.Join(err, fmt.Errorf("it says %s", text))
 		})
 		return found
 	}

@@ -3,6 +3,7 @@ package backups
 import (
 	"bytes"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -69,9 +70,7 @@ func reading(part string, change func(w http.ResponseWriter, file []byte)) func(
 		}
 		answer := httptest.NewRecorder()
 		store.ServeHTTP(answer, r)
-		for name, values := range answer.Header() {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), answer.Header())
 		w.Header().Set("Content-Length", strconv.Itoa(answer.Body.Len()))
 		w.WriteHeader(answer.Code)
 		change(w, answer.Body.Bytes())
