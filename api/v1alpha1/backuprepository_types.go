@@ -164,6 +164,7 @@ type VolumeUpkeep struct {
 	// generation is of what. A damaged one is followed by another, and looked after for as long as a backup needs it.
 	// +required
 	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
 	Generation int32 `json:"generation"`
 
 	// maintainedAt is when what no backup needs was last forgotten, and locks were prolonged.
@@ -179,6 +180,7 @@ type VolumeUpkeep struct {
 	// bytesRead is how many bytes came from the store then.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=9007199254740991
 	BytesRead int64 `json:"bytesRead,omitempty"`
 
 	// damaged says what was found lost or changed; empty: nothing.

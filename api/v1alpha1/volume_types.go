@@ -72,6 +72,8 @@ type VolumeMove struct {
 
 	// job is the UID of the Job of the mover that is at it.
 	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=64
 	Job types.UID `json:"job,omitempty"`
 
 	// snapshot is the name of its data in the repository.
@@ -90,46 +92,63 @@ type VolumeMove struct {
 	// +kubebuilder:validation:Maximum=1000000
 	Generation int32 `json:"generation,omitempty"`
 
-	// user and group are as whom the files are read and written: as the pod that uses the volume.
+	// user is as whom the files are read and written: as the pod that uses the volume.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=4294967295
 	User int64 `json:"user,omitempty"`
+
+	// group is its group.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=4294967295
 	Group int64 `json:"group,omitempty"`
+
 	// fsGroup is the group of the volume; 0: it has none.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=4294967295
 	FSGroup int64 `json:"fsGroup,omitempty"`
 
-	// bytes and files are how much was read or written so far, and at the end all.
+	// bytes is how many bytes were read or written so far, and at the end all.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=9007199254740991
 	Bytes int64 `json:"bytes,omitempty"`
+
+	// files is how many files, likewise.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=9007199254740991
 	Files int64 `json:"files,omitempty"`
 
 	// totalBytes is about how much there is, while it is moving.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=9007199254740991
 	TotalBytes int64 `json:"totalBytes,omitempty"`
 
 	// bytesPerSecond is the rate, while it is moving.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=9007199254740991
 	BytesPerSecond int64 `json:"bytesPerSecond,omitempty"`
 
 	// secondsLeft is about how much longer it takes, while it is moving.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=9007199254740991
 	SecondsLeft int64 `json:"secondsLeft,omitempty"`
 
-	// sent and received are how many bytes the store took and gave.
+	// sent is how many bytes the store took.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=9007199254740991
 	Sent int64 `json:"sent,omitempty"`
+
+	// received is how many bytes the store gave.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=9007199254740991
 	Received int64 `json:"received,omitempty"`
 }

@@ -30,13 +30,15 @@ type VolumeMoveApplyConfiguration struct {
 	Root *string `json:"root,omitempty"`
 	// generation of the repository that holds the snapshot.
 	Generation *int32 `json:"generation,omitempty"`
-	// user and group are as whom the files are read and written: as the pod that uses the volume.
-	User  *int64 `json:"user,omitempty"`
+	// user is as whom the files are read and written: as the pod that uses the volume.
+	User *int64 `json:"user,omitempty"`
+	// group is its group.
 	Group *int64 `json:"group,omitempty"`
 	// fsGroup is the group of the volume; 0: it has none.
 	FSGroup *int64 `json:"fsGroup,omitempty"`
-	// bytes and files are how much was read or written so far, and at the end all.
+	// bytes is how many bytes were read or written so far, and at the end all.
 	Bytes *int64 `json:"bytes,omitempty"`
+	// files is how many files, likewise.
 	Files *int64 `json:"files,omitempty"`
 	// totalBytes is about how much there is, while it is moving.
 	TotalBytes *int64 `json:"totalBytes,omitempty"`
@@ -44,8 +46,9 @@ type VolumeMoveApplyConfiguration struct {
 	BytesPerSecond *int64 `json:"bytesPerSecond,omitempty"`
 	// secondsLeft is about how much longer it takes, while it is moving.
 	SecondsLeft *int64 `json:"secondsLeft,omitempty"`
-	// sent and received are how many bytes the store took and gave.
-	Sent     *int64 `json:"sent,omitempty"`
+	// sent is how many bytes the store took.
+	Sent *int64 `json:"sent,omitempty"`
+	// received is how many bytes the store gave.
 	Received *int64 `json:"received,omitempty"`
 }
 
