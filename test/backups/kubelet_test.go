@@ -35,6 +35,9 @@ type kubelet struct {
 	folders string
 	orders  *volumes.Orders
 
+	// upkeep has it run movers that look after the repository too. What they do is written whenever they are done: nothing is at rest meanwhile.
+	upkeep bool
+
 	mu sync.Mutex
 	// spoil changes an order, or says that the pod dies.
 	spoil func(o *move.Order) (dies bool)
@@ -42,9 +45,9 @@ type kubelet struct {
 }
 
 // newKubelet gives the scene's tenant a class of volumes and runs movers until the test ends.
-func newKubelet(s *scene) *kubelet {
+func newKubelet(s *scene, upkeep bool) *kubelet {
 	s.Helper()
-	k := &kubelet{scene: s, class: s.ID("class"), folders: s.TempDir()}
+	k := &kubelet{scene: s, upkeep: upkeep, class: s.ID("class"), folders: s.TempDir()}
 	k.orders = &volumes.Orders{Client: s.Parts().Client, Live: s.Live(), Depot: s.depot}
 	s.Create(&storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: k.class}, Provisioner: "kubernetes.io/no-provisioner", VolumeBindingMode: new(storagev1.VolumeBindingImmediate)})
 	ctx, stop := context.WithCancel(context.Background())
@@ -127,7 +130,7 @@ func (k *kubelet) round(ctx context.Context) error {
 
 // mine tells whether a pod works for the scene.
 func (k *kubelet) mine(p *corev1.Pod) bool {
-	return strings.HasPrefix(p.Namespace, k.tenant.Name+"--") || p.Labels[v1alpha1.LabelRun] == string(k.repository.UID)
+	return strings.HasPrefix(p.Namespace, k.tenant.Name+"--") || k.upkeep && p.Labels[v1alpha1.LabelRun] == string(k.repository.UID)
 }
 
 // run runs a mover and tells what came of it.

@@ -26,7 +26,7 @@ import (
 func TestVolumes(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "vols", locked)
-	k := newKubelet(s)
+	k := newKubelet(s, false)
 	folder := k.volume("documenti")
 	files := map[string]string{"atti/delibera-1.txt": "segretissimo", "città/bilancio.csv": "a;b\n", "vuoto": ""}
 	write(t, folder, files)
@@ -94,14 +94,12 @@ func TestVolumes(t *testing.T) {
 	t.Run("a mover that dies", func(t *testing.T) {
 		s := s.on(t)
 		k.while(func(o *move.Order) bool { return len(k.seen)%2 == 1 }, func() {
-			b := s.ask("ripresa")
-			k.later(t, b)
+			b := k.made(t, s.ask("ripresa"))
 			wantVolume(t, b.Status.Volumes, "documenti Done")
 		})
 		dead := func(*move.Order) bool { return true }
 		k.while(dead, func() {
-			b := s.ask("senza")
-			k.later(t, b)
+			b := k.made(t, s.ask("senza"))
 			wantVolume(t, b.Status.Volumes, "documenti Failed")
 			if got := stage.Condition(b, v1alpha1.ConditionWhole); !strings.HasPrefix(got, "False LeftOut") || len(b.Status.LeftOut) != 1 {
 				t.Errorf("Whole is %s, left out is %v", got, b.Status.LeftOut)
@@ -140,8 +138,8 @@ func (k *kubelet) while(spoil func(*move.Order) bool, f func()) {
 	f()
 }
 
-// later waits until a backup is Ready, while minutes go by before another mover is tried.
-func (k *kubelet) later(t *testing.T, b *v1alpha1.Backup) {
+// made waits until a backup is Ready, while minutes go by before another mover is tried.
+func (k *kubelet) made(t *testing.T, b *v1alpha1.Backup) *v1alpha1.Backup {
 	t.Helper()
 	s := k.on(t)
 	s.Until(b.Name+" is Ready", func() error {
@@ -154,6 +152,7 @@ func (k *kubelet) later(t *testing.T, b *v1alpha1.Backup) {
 		}
 		return nil
 	})
+	return b
 }
 
 // noMovers checks that no Job is left.
@@ -189,13 +188,12 @@ func wantVolume(t *testing.T, got []v1alpha1.VolumeMove, want ...string) {
 func TestVolumesLookedAfter(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "upkeep")
-	k := newKubelet(s)
+	k := newKubelet(s, true)
 	folder := k.volume("documenti")
 	write(t, folder, map[string]string{"atto": strings.Repeat("delibera ", 1000)})
-	first := s.backUp("prima")
+	first := k.made(t, s.ask("prima"))
 	write(t, folder, map[string]string{"atto": strings.Repeat("determina ", 1000)})
-	s.backUp("seconda")
-	s.Ready(s.repository)
+	k.made(t, s.ask("seconda"))
 	upkeep := func(what string, want func(u v1alpha1.VolumeUpkeep) bool) v1alpha1.VolumeUpkeep {
 		t.Helper()
 		var found v1alpha1.VolumeUpkeep
@@ -235,7 +233,7 @@ func TestVolumesLookedAfter(t *testing.T) {
 			}
 		}
 	}
-	third := s.backUp("terza")
+	third := k.made(t, s.ask("terza"))
 	wantVolume(t, third.Status.Volumes, "documenti Done")
 	if g := third.Status.Volumes[0].Generation; g != 2 {
 		t.Errorf("it is in generation %d: %+v", g, third.Status.Volumes)
@@ -248,7 +246,12 @@ func TestVolumesLookedAfter(t *testing.T) {
 	}
 	there := k.bind(s.tenant.Name+"--copia", "documenti")
 	r := s.bring(s.comune, "copia", "terza", func(r *v1alpha1.Restore) { r.Spec.Into = v1alpha1.RestoreTarget{NewWorkspace: "copia"} })
-	s.Ready(r)
+	s.Until("it is restored", func() error {
+		if s.Read(r); !condition.True(r, v1alpha1.ConditionReady) {
+			return fmt.Errorf("it is %s; volumes %+v", stage.Condition(r, v1alpha1.ConditionReady), r.Status.Volumes)
+		}
+		return nil
+	})
 	if diff := cmp.Diff(read(t, folder), read(t, there)); diff != "" {
 		t.Errorf("what came back (-want +got):\n%s", diff)
 	}
