@@ -144,7 +144,11 @@ func (b *box) gone(t *testing.T, as client.Client, o client.Object) {
 	cluster.Eventually(t, 2*time.Minute, o.GetName()+" is gone", func() error {
 		err := as.Get(ctx, client.ObjectKeyFromObject(o), o)
 		if err == nil {
-			return fmt.Errorf("it is there, with finalizers %v", o.GetFinalizers())
+			said := ""
+			if one, is := o.(condition.Object); is {
+				said = fmt.Sprintf(", and says %+v", *one.GetConditions())
+			}
+			return fmt.Errorf("it is there, with finalizers %v%s", o.GetFinalizers(), said)
 		}
 		return client.IgnoreNotFound(err)
 	})
