@@ -324,7 +324,11 @@ func (a *applying) anew(ctx context.Context, r Resource, want, live *unstructure
 	if a.DryRun {
 		return nil, replaced, nil
 	}
-	made, err := a.at(r).Create(a.as(ctx), want, metav1.CreateOptions{FieldManager: fieldManager})
+	var made *unstructured.Unstructured
+	err = again(ctx, func() (err error) { // by itself: all of it once more would find nothing to replace
+		made, err = a.at(r).Create(a.as(ctx), want, metav1.CreateOptions{FieldManager: fieldManager})
+		return err
+	})
 	if apierrors.IsAlreadyExists(err) {
 		return nil, refused, refusal("one of that name is being deleted: try again when it is gone")
 	}
