@@ -70,7 +70,7 @@ func (m *Movers) copied(ctx context.Context, t Task, v *v1alpha1.VolumeMove) err
 		v.From = v1alpha1.FromVolume
 		return m.uncopy(ctx, t.Namespace, t.UID)
 	}
-	err = m.Client.Create(ctx, copyOf(t, claim, taken))
+	err = m.Client.Create(ctx, copyOf(t, claim, taken), client.DisableReadYourWritesConsistency) // no cache holds it
 	switch {
 	case err == nil, apierrors.IsAlreadyExists(err):
 		v.From = v1alpha1.FromSnapshot
@@ -142,7 +142,7 @@ func (m *Movers) snapshot(ctx context.Context, t Task, class string) (*unstructu
 		return o, nil
 	}
 	o = snapshotOf(t, class)
-	if err := m.Client.Create(ctx, o); err != nil && !apierrors.IsAlreadyExists(err) {
+	if err := m.Client.Create(ctx, o, client.DisableReadYourWritesConsistency); err != nil && !apierrors.IsAlreadyExists(err) {
 		return nil, fmt.Errorf("taking a snapshot of claim %s/%s: %w", t.Namespace, t.Claim, err)
 	}
 	return o, nil
@@ -198,7 +198,7 @@ func (m *Movers) uncopy(ctx context.Context, namespace string, uid types.UID) er
 	}
 	for _, o := range gone {
 		uid := o.GetUID()
-		if err := m.Client.Delete(ctx, o, client.Preconditions{UID: &uid}); client.IgnoreNotFound(err) != nil {
+		if err := m.Client.Delete(ctx, o, client.Preconditions{UID: &uid}, client.DisableReadYourWritesConsistency); client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("deleting %s in %s: %w", o.GetName(), namespace, err)
 		}
 	}
