@@ -37,14 +37,9 @@ func (r *Backups) move(ctx context.Context, s *scope) error {
 			return depot.Unanswered(s.from, err)
 		}
 	}
-	all := volumesOf(s.Status.Volumes, claims, generation)
-	defer func() { s.Status.Volumes = all }()
-	note := func(ctx context.Context) error {
-		s.Status.Volumes = slices.Clone(all) // the answer is read into it
-		return r.Client.Status().Update(ctx, s.Backup)
-	}
-	for i := range all {
-		v := &all[i]
+	s.Status.Volumes = volumesOf(s.Status.Volumes, claims, generation)
+	for i := range s.Status.Volumes {
+		v := &s.Status.Volumes[i]
 		if volumes.Over(v) {
 			continue
 		}
@@ -59,10 +54,10 @@ func (r *Backups) move(ctx context.Context, s *scope) error {
 		if t.StorePort, err = r.storePort(ctx, s); err != nil {
 			return err
 		}
-		if err := r.Movers.Step(ctx, t, v, note); err != nil {
+		if err := r.Movers.Step(ctx, t, v, s.Backup); err != nil {
 			return err
 		}
-		if volumes.Damaged(v) && v.Attempt < attempts {
+		if volumes.Damaged(v) && v.Attempt < volumes.Attempts {
 			if err := r.renew(ctx, s, v); err != nil {
 				return err
 			}
@@ -74,9 +69,6 @@ func (r *Backups) move(ctx context.Context, s *scope) error {
 	}
 	return nil
 }
-
-// attempts is how many movers are tried for a volume, in whichever generation.
-const attempts = 3
 
 // renew has a volume written into a new generation: what lies in the damaged one is not built on.
 func (r *Backups) renew(ctx context.Context, s *scope, v *v1alpha1.VolumeMove) (err error) {

@@ -33,13 +33,12 @@ func (r *Reconciler) upkeep(ctx context.Context, b *v1alpha1.BackupRepository, n
 		return 0, err
 	}
 	next := interval
-	all := b.Status.Volumes
+	all := b.Status.Volumes                                                                         // sorted in place
 	slices.SortStableFunc(all, func(x, y v1alpha1.VolumeUpkeep) int { return under(y) - under(x) }) // what was begun comes first
 	defer func() {
 		slices.SortFunc(all, func(x, y v1alpha1.VolumeUpkeep) int {
 			return cmp.Or(cmp.Compare(x.Tenant, y.Tenant), cmp.Compare(x.Generation, y.Generation))
 		})
-		b.Status.Volumes = all
 		tellVolumes(b)
 	}()
 	port, err := depot.Port(b)
@@ -53,10 +52,7 @@ func (r *Reconciler) upkeep(ctx context.Context, b *v1alpha1.BackupRepository, n
 			next = min(next, rest)
 			continue
 		}
-		err := r.lookAfter(ctx, b, u, operation, port, func(ctx context.Context) error {
-			b.Status.Volumes = slices.Clone(all)
-			return r.Client.Status().Update(ctx, b)
-		})
+		err := r.lookAfter(ctx, b, u, operation, port)
 		if wait, is := errors.AsType[*outcome.Wait](err); is {
 			return cmp.Or(wait.After, time.Minute), nil // the repository is Ready all the same
 		}
@@ -90,7 +86,7 @@ func due(u *v1alpha1.VolumeUpkeep, verifyEvery time.Duration, now time.Time) (mo
 	if u.Damaged != "" { // nothing is changed in it any more; it is read to be restored
 		return move.Verify, max(verify, left(u.MaintainedAt, maintainEvery))
 	}
-	if verify < maintain || verify == 0 && maintain == 0 && u.MaintainedAt != nil {
+	if verify < maintain {
 		return move.Verify, verify
 	}
 	return move.Maintain, maintain
@@ -124,7 +120,7 @@ func (r *Reconciler) lookedAfter(ctx context.Context, b *v1alpha1.BackupReposito
 }
 
 // lookAfter brings one mover on, and notes what came of it. A damaged generation is followed by another; the damaged one stays to be read.
-func (r *Reconciler) lookAfter(ctx context.Context, b *v1alpha1.BackupRepository, u *v1alpha1.VolumeUpkeep, operation move.Operation, port int32, note func(context.Context) error) error {
+func (r *Reconciler) lookAfter(ctx context.Context, b *v1alpha1.BackupRepository, u *v1alpha1.VolumeUpkeep, operation move.Operation, port int32) error {
 	if u.Mover == nil {
 		u.Mover = &v1alpha1.VolumeMove{Name: string(operation), Phase: v1alpha1.VolumeWaiting, Generation: u.Generation}
 	}
@@ -132,7 +128,7 @@ func (r *Reconciler) lookAfter(ctx context.Context, b *v1alpha1.BackupRepository
 		Operation: operation, For: client.ObjectKeyFromObject(b), UID: b.UID, Namespace: r.Depot.Namespace, Workspace: b.UID,
 		Claim: volumes.UpkeepClaim(*u), Profile: v1alpha1.ProfileGeneral, User: volumes.Nobody, Group: volumes.Nobody, StorePort: port,
 	}
-	if err := r.Movers.Step(ctx, t, u.Mover, note); err != nil {
+	if err := r.Movers.Step(ctx, t, u.Mover, b); err != nil {
 		return err
 	}
 	now := &metav1.Time{Time: r.Now().Truncate(time.Second)}

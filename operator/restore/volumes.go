@@ -2,7 +2,6 @@ package restore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -49,19 +48,13 @@ func (r *Reconciler) fill(ctx context.Context, s *scope) error {
 	if err != nil {
 		return err
 	}
-	all := s.Status.Volumes
-	defer func() { s.Status.Volumes = all }()
-	note := func(ctx context.Context) error {
-		s.Status.Volumes = slices.Clone(all) // the answer is read into it
-		return r.Client.Status().Update(ctx, s.Restore)
-	}
-	for i := range all {
-		v := &all[i]
+	for i := range s.Status.Volumes {
+		v := &s.Status.Volumes[i]
 		t := volumes.Task{
 			Operation: move.Restore, For: client.ObjectKeyFromObject(s.Restore), UID: s.UID, Namespace: s.Status.Namespace, Workspace: s.workspace.UID,
 			Claim: v.Name, Profile: v1alpha1.ProfileGeneral, User: v.User, Group: v.Group, FSGroup: v.FSGroup, StorePort: port,
 		}
-		if err := r.Movers.Step(ctx, t, v, note); err != nil {
+		if err := r.Movers.Step(ctx, t, v, s.Restore); err != nil {
 			return err
 		}
 	}
@@ -136,15 +129,11 @@ func (r *Reconciler) clear(ctx context.Context, s *scope) error {
 }
 
 // failedVolumes are those that were not filled.
-func failedVolumes(one *v1alpha1.Restore) error {
-	var names []string
+func failedVolumes(one *v1alpha1.Restore) (names []string) {
 	for _, v := range one.Status.Volumes {
 		if v.Phase == v1alpha1.VolumeFailed {
 			names = append(names, v.Name)
 		}
 	}
-	if names == nil {
-		return nil
-	}
-	return errors.New(strings.Join(names, ", "))
+	return names
 }

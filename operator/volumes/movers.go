@@ -29,8 +29,8 @@ import (
 // +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch;create;patch;delete
 
 const (
-	// attempts is how many movers are tried for one volume, each later than the one before by pause.
-	attempts = 3
+	// Attempts is how many movers are tried for one volume, each later than the one before by pause.
+	Attempts = 3
 	pause    = time.Minute
 	// roomPatience is how long a mover's pod may take to begin.
 	roomPatience = 15 * time.Minute
@@ -48,8 +48,9 @@ type Movers struct {
 	Now func() time.Time
 }
 
-// Step brings a task one step on, and notes in v how it stands; note writes that. It returns what is waited for; nil: it is over.
-func (m *Movers) Step(ctx context.Context, t Task, v *v1alpha1.VolumeMove, note func(context.Context) error) error {
+// Step brings a task one step on, and notes in v how it stands, which is in the status of the object that it is for. It returns what is waited
+// for; nil: it is over.
+func (m *Movers) Step(ctx context.Context, t Task, v *v1alpha1.VolumeMove, of client.Object) error {
 	if Over(v) {
 		return nil
 	}
@@ -71,7 +72,7 @@ func (m *Movers) Step(ctx context.Context, t Task, v *v1alpha1.VolumeMove, note 
 	}
 	if v.Job != job.UID { // the broker answers nobody else
 		v.Job, v.User, v.Group, v.FSGroup = job.UID, t.User, t.Group, t.FSGroup
-		if err := note(ctx); err != nil {
+		if err := m.note(ctx, of); err != nil {
 			return err
 		}
 	}
@@ -95,6 +96,16 @@ func (m *Movers) Step(ctx context.Context, t Task, v *v1alpha1.VolumeMove, note 
 		report = reportOf(p)
 	}
 	return m.judge(v, end, report)
+}
+
+// note writes an object's status. The answer is read into a copy: v is in the one that is written.
+func (m *Movers) note(ctx context.Context, of client.Object) error {
+	written := of.DeepCopyObject().(client.Object)
+	if err := m.Client.Status().Update(ctx, written); err != nil {
+		return err
+	}
+	of.SetResourceVersion(written.GetResourceVersion())
+	return nil
 }
 
 // Over tells whether a volume is done with.
@@ -226,12 +237,12 @@ func (m *Movers) judge(v *v1alpha1.VolumeMove, end *time.Time, r *move.Report) e
 			passes = false
 		}
 	}
-	if !passes || v.Attempt >= attempts {
+	if !passes || v.Attempt >= Attempts {
 		fail(v, why)
 		return nil
 	}
 	v.Phase = v1alpha1.VolumeWaiting
-	if rest := end.Add(time.Duration(v.Attempt) * pause).Sub(m.Now()); rest > 0 && rest <= attempts*pause {
+	if rest := end.Add(time.Duration(v.Attempt) * pause).Sub(m.Now()); rest > 0 && rest <= Attempts*pause {
 		return wait(v, why+"; it is tried again", rest)
 	}
 	v.Attempt++

@@ -118,9 +118,10 @@ func classFor(driver string, classes []unstructured.Unstructured) string {
 		}
 		return 1
 	}
-	return slices.MinFunc(classes, func(a, b unstructured.Unstructured) int {
+	first := slices.MinFunc(classes, func(a, b unstructured.Unstructured) int {
 		return cmp.Or(isDefault(a)-isDefault(b), strings.Compare(a.GetName(), b.GetName()))
-	}).Object["metadata"].(map[string]any)["name"].(string)
+	})
+	return first.GetName()
 }
 
 // copyName is the name of a volume's snapshot, and of the claim of its copy. All attempts share them.
