@@ -132,10 +132,7 @@ func lost(b *v1alpha1.Backup) error {
 
 // open opens the tenant's part of the repository.
 func (r *Backups) open(ctx context.Context, s *scope) (err error) {
-	if moving(s.Backup) {
-		return nil
-	}
-	if s.from, s.tenant, err = r.Depot.Find(ctx, s.Spec.Repository, s.Namespace); err != nil {
+	if s.from, s.tenant, err = r.Depot.Find(ctx, s.Spec.Repository, s.Namespace); err != nil || moving(s.Backup) {
 		return err
 	}
 	s.repository, err = r.Depot.Open(ctx, s.from, s.tenant)

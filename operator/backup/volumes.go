@@ -30,6 +30,10 @@ func (r *Backups) move(ctx context.Context, s *scope) error {
 	if err != nil {
 		return err
 	}
+	port, err := depot.Port(s.from)
+	if err != nil {
+		return err
+	}
 	under := moving(s.Backup)
 	generation := int32(1)
 	if !under && len(claims) > 0 {
@@ -46,13 +50,10 @@ func (r *Backups) move(ctx context.Context, s *scope) error {
 		c := claims[slices.IndexFunc(claims, func(c volumes.Claim) bool { return c.Name == v.Name })]
 		t := volumes.Task{
 			Operation: move.Backup, For: client.ObjectKeyFromObject(s.Backup), UID: s.UID, Namespace: s.TargetNamespace(), Workspace: s.workspace.UID,
-			Claim: c.Name, Profile: c.Profile, Node: c.Node, Holder: c.Holder, User: c.User, Group: c.Group, FSGroup: c.FSGroup,
+			Claim: c.Name, Profile: c.Profile, Node: c.Node, Holder: c.Holder, User: c.User, Group: c.Group, FSGroup: c.FSGroup, StorePort: port,
 		}
 		if v.Job != "" { // the pod that used it may be gone since
 			t.User, t.Group, t.FSGroup = v.User, v.Group, v.FSGroup
-		}
-		if t.StorePort, err = r.storePort(ctx, s); err != nil {
-			return err
 		}
 		if err := r.Movers.Step(ctx, t, v, s.Backup); err != nil {
 			return err
@@ -71,31 +72,13 @@ func (r *Backups) move(ctx context.Context, s *scope) error {
 }
 
 // renew has a volume written into a new generation: what lies in the damaged one is not built on.
-func (r *Backups) renew(ctx context.Context, s *scope, v *v1alpha1.VolumeMove) (err error) {
-	if s.from, s.tenant, err = r.Depot.Find(ctx, s.Spec.Repository, s.Namespace); err != nil {
-		return err
-	}
-	a, err := r.Depot.Open(ctx, s.from, s.tenant)
+func (r *Backups) renew(ctx context.Context, s *scope, v *v1alpha1.VolumeMove) error {
+	next, err := r.Depot.Renew(ctx, s.from, s.tenant, v.Generation, v.Message)
 	if err != nil {
 		return err
-	}
-	next, err := a.Renew(ctx, v.Generation, v.Message)
-	if err != nil {
-		return depot.Unanswered(s.from, err)
 	}
 	*v = v1alpha1.VolumeMove{Name: v.Name, Phase: v1alpha1.VolumeWaiting, Generation: next, Attempt: v.Attempt + 1, From: v.From}
 	return nil
-}
-
-// storePort is the port of the repository's store.
-func (r *Backups) storePort(ctx context.Context, s *scope) (int32, error) {
-	if s.from == nil {
-		var err error
-		if s.from, s.tenant, err = r.Depot.Find(ctx, s.Spec.Repository, s.Namespace); err != nil {
-			return 0, err
-		}
-	}
-	return depot.Port(s.from)
 }
 
 // volumesOf are the volumes of a backup: those that are there now, and those that a mover was at already.

@@ -306,6 +306,19 @@ func (d *Depot) Volumes(ctx context.Context, r *v1alpha1.BackupRepository, t *v1
 	}, a.Key.Password(), a.LockDays, nil
 }
 
+// Renew begins a new generation of a tenant's volumes after a damaged one, and says which is current then.
+func (d *Depot) Renew(ctx context.Context, r *v1alpha1.BackupRepository, t *v1alpha1.Tenant, damaged int32, why string) (int32, error) {
+	a, err := d.Open(ctx, r, t)
+	if err != nil {
+		return 0, err
+	}
+	next, err := a.Renew(ctx, damaged, why)
+	if err != nil {
+		return 0, Unanswered(r, err)
+	}
+	return next, nil
+}
+
 // Port is the port of a repository's store.
 func Port(r *v1alpha1.BackupRepository) (int32, error) {
 	u, err := url.Parse(r.Spec.S3.Endpoint)

@@ -79,20 +79,19 @@ func (r *Reconciler) converge(ctx context.Context, b *v1alpha1.BackupRepository)
 	if err != nil {
 		return 0, fmt.Errorf("reading consortium %s: %w", b.Spec.Consortium, err)
 	}
-	if err := r.verified(ctx, b); err != nil {
+	backups, err := r.backupsOf(ctx, b)
+	if err != nil {
 		return 0, err
 	}
 	every, daily := interval, r.rest(b, interval) == 0
-	waits, err := r.waits(ctx, b.Name)
+	waits, err := r.waits(ctx, backups)
 	if err != nil {
 		return 0, err
 	}
 	if waits {
 		every = doubted
 	}
-	if err := r.verified(ctx, b); err != nil {
-		return 0, err
-	}
+	r.verified(b, backups)
 	store, err := r.Depot.Bucket(ctx, b)
 	if err != nil {
 		return 0, err
@@ -104,7 +103,7 @@ func (r *Reconciler) converge(ctx context.Context, b *v1alpha1.BackupRepository)
 			return 0, err
 		}
 	}
-	look, err := r.upkeep(ctx, b, r.Now())
+	look, err := r.upkeep(ctx, b, backups, r.Now())
 	return min(rest, look, r.catalogue(ctx, b, store, daily)), err
 }
 
@@ -125,22 +124,32 @@ func (r *Reconciler) prove(ctx context.Context, b *v1alpha1.BackupRepository, st
 	return nil
 }
 
+// backupsOf are the Backups in a repository. They are the cache's own.
+func (r *Reconciler) backupsOf(ctx context.Context, b *v1alpha1.BackupRepository) (out []*v1alpha1.Backup, err error) {
+	var all v1alpha1.BackupList
+	if err := r.Client.List(ctx, &all, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
+		return nil, fmt.Errorf("listing the backups in repository %s: %w", b.Name, err)
+	}
+	for i := range all.Items {
+		if o := &all.Items[i]; string(o.Spec.Repository) == b.Name {
+			out = append(out, o)
+		}
+	}
+	return out, nil
+}
+
 // waits tells whether a Backup or a Restore waits for the store: it may have stopped to be what it was.
-func (r *Reconciler) waits(ctx context.Context, repository string) (bool, error) {
-	var backups v1alpha1.BackupList
+func (r *Reconciler) waits(ctx context.Context, backups []*v1alpha1.Backup) (bool, error) {
 	var restores v1alpha1.RestoreList
-	options := []client.ListOption{client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency}
-	if err := errors.Join(r.Client.List(ctx, &backups, options...), r.Client.List(ctx, &restores, options...)); err != nil {
-		return false, fmt.Errorf("looking what waits for repository %s: %w", repository, err)
+	if err := r.Client.List(ctx, &restores, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
+		return false, fmt.Errorf("listing restores: %w", err)
 	}
 	here := map[client.ObjectKey]bool{}
-	for i := range backups.Items {
-		if b := &backups.Items[i]; string(b.Spec.Repository) == repository {
-			if unanswered(b) {
-				return true, nil
-			}
-			here[client.ObjectKeyFromObject(b)] = true
+	for _, o := range backups {
+		if unanswered(o) {
+			return true, nil
 		}
+		here[client.ObjectKeyFromObject(o)] = true
 	}
 	for i := range restores.Items {
 		if one := &restores.Items[i]; unanswered(one) && here[client.ObjectKey{Namespace: one.Namespace, Name: one.Spec.Backup}] {

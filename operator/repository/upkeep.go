@@ -28,8 +28,8 @@ const (
 )
 
 // upkeep has movers maintain the volumes of each tenant, and read them back, one mover at a time in a repository. It says when to look again.
-func (r *Reconciler) upkeep(ctx context.Context, b *v1alpha1.BackupRepository, now time.Time) (time.Duration, error) {
-	if err := r.lookedAfter(ctx, b); err != nil {
+func (r *Reconciler) upkeep(ctx context.Context, b *v1alpha1.BackupRepository, backups []*v1alpha1.Backup, now time.Time) (time.Duration, error) {
+	if err := r.lookedAfter(ctx, b, backups); err != nil {
 		return 0, err
 	}
 	next := interval
@@ -93,20 +93,16 @@ func due(u *v1alpha1.VolumeUpkeep, verifyEvery time.Duration, now time.Time) (mo
 }
 
 // lookedAfter adds the volumes that backups have, and lets go of those of tenants that are no more.
-func (r *Reconciler) lookedAfter(ctx context.Context, b *v1alpha1.BackupRepository) error {
-	var backups v1alpha1.BackupList
+func (r *Reconciler) lookedAfter(ctx context.Context, b *v1alpha1.BackupRepository, backups []*v1alpha1.Backup) error {
 	var tenants v1alpha1.TenantList
-	if err := errors.Join(
-		r.Client.List(ctx, &backups, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency),
-		r.Client.List(ctx, &tenants, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency),
-	); err != nil {
-		return fmt.Errorf("listing what repository %s has volumes of: %w", b.Name, err)
+	if err := r.Client.List(ctx, &tenants, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
+		return fmt.Errorf("listing tenants: %w", err)
 	}
 	b.Status.Volumes = slices.DeleteFunc(b.Status.Volumes, func(u v1alpha1.VolumeUpkeep) bool {
 		return !slices.ContainsFunc(tenants.Items, func(t v1alpha1.Tenant) bool { return t.Name == u.Tenant })
 	})
-	for _, one := range backups.Items {
-		if string(one.Spec.Repository) != b.Name || one.Status.VerifiedAt == nil {
+	for _, one := range backups {
+		if one.Status.VerifiedAt == nil {
 			continue
 		}
 		for _, v := range one.Status.Volumes {
@@ -162,10 +158,7 @@ func (r *Reconciler) renew(ctx context.Context, b *v1alpha1.BackupRepository, u 
 	if err := r.Client.Get(ctx, client.ObjectKey{Name: u.Tenant}, t); err != nil {
 		return client.IgnoreNotFound(err)
 	}
-	a, err := r.Depot.Open(ctx, b, t)
-	if err == nil {
-		_, err = a.Renew(ctx, u.Generation, u.Damaged)
-	}
+	_, err := r.Depot.Renew(ctx, b, t, u.Generation, u.Damaged)
 	return err
 }
 

@@ -1,7 +1,6 @@
 package repository
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,16 +12,11 @@ import (
 )
 
 // verified tells whether the backups of the repository were read back lately, and are whole. Whoever makes backups reads them.
-func (r *Reconciler) verified(ctx context.Context, b *v1alpha1.BackupRepository) error {
-	var all v1alpha1.BackupList
-	if err := r.Client.List(ctx, &all, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
-		return fmt.Errorf("listing backups: %w", err)
-	}
+func (r *Reconciler) verified(b *v1alpha1.BackupRepository, backups []*v1alpha1.Backup) {
 	var damaged, overdue []string
 	since := r.Now().Add(-2 * b.VerifyEvery())
-	for i := range all.Items {
-		o := &all.Items[i]
-		if string(o.Spec.Repository) != b.Name || o.Status.VerifiedAt == nil || !o.DeletionTimestamp.IsZero() {
+	for _, o := range backups {
+		if o.Status.VerifiedAt == nil || !o.DeletionTimestamp.IsZero() {
 			continue
 		}
 		if len(o.Status.Lost) > 0 {
@@ -43,7 +37,6 @@ func (r *Reconciler) verified(ctx context.Context, b *v1alpha1.BackupRepository)
 	default:
 		condition.Report(b, v1alpha1.ConditionVerified, true, v1alpha1.ReasonSucceeded, "")
 	}
-	return nil
 }
 
 // turned tells whether a backup was found damaged, or is no longer.
