@@ -14,6 +14,7 @@ import (
 
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/operator/archive"
+	"github.com/broletto/broletto/operator/condition"
 	"github.com/broletto/broletto/operator/hooks"
 	"github.com/broletto/broletto/operator/outcome"
 )
@@ -73,7 +74,7 @@ func ran(all *[]v1alpha1.HookRun, name string, after bool, err error, now time.T
 	}
 	if err != nil {
 		text := strings.TrimPrefix(row.Message+"; "+part+": "+err.Error(), "; ")
-		row.Message = strings.ToValidUTF8(text[:min(len(text), hookMessage)], "")
+		row.Message = condition.Cut(text, hookMessage)
 	}
 	if after {
 		row.After = came

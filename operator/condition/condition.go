@@ -88,6 +88,11 @@ func set(o Object, kind string, status metav1.ConditionStatus, reason, message s
 	slices.SortFunc(*o.GetConditions(), func(a, b metav1.Condition) int { return strings.Compare(a.Type, b.Type) })
 }
 
+// Cut is as much of a text as a field of a status takes that holds so many bytes, without what is no UTF-8.
+func Cut(text string, most int) string {
+	return strings.ToValidUTF8(text[:min(len(text), most)], "")
+}
+
 // line makes a message one line of bounded length without control or bidirectional characters and without Unicode's own
 // line ends: parts of it may be text that a tenant wrote.
 func line(message string) string {

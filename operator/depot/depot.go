@@ -273,7 +273,7 @@ const Named = 64
 
 // LeftOut is what a status says of one thing, as far as it has room.
 func LeftOut(what, why string) v1alpha1.LeftOut {
-	return v1alpha1.LeftOut{What: strings.ToValidUTF8(what[:min(len(what), 512)], ""), Why: strings.ToValidUTF8(why[:min(len(why), 1024)], "")}
+	return v1alpha1.LeftOut{What: condition.Cut(what, 512), Why: condition.Cut(why, 1024)}
 }
 
 // LostNames names the objects of pages that cannot be read, at most as many as a status has room for.

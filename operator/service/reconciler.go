@@ -223,7 +223,7 @@ func (r *Instances) changes(ctx context.Context, s *scope) ([]string, error) {
 	}
 	wanted, wrong := s.wanted()
 	if wrong != "" {
-		return []string{short("refuse spec.parameters: " + wrong)}, nil
+		return []string{condition.Cut("refuse spec.parameters: "+wrong, longestText)}, nil
 	}
 	if err := r.account(ctx, s.workspace); err != nil {
 		return nil, err
@@ -263,11 +263,8 @@ func (s *scope) wanted() (objects []*unstructured.Unstructured, wrong string) {
 	return objects, ""
 }
 
-// short is a text as far as the status takes it.
-func short(text string) string {
-	const longestText = 1000
-	return strings.ToValidUTF8(text[:min(len(text), longestText)], "")
-}
+// longestText is how much of a text the status takes, in bytes.
+const longestText = 1000
 
 // begin says before anything is written that the instance goes to another version: others wait for it, and stop when it fails.
 func (r *Instances) begin(ctx context.Context, s *scope) error {

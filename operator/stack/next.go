@@ -3,10 +3,10 @@ package stack
 import (
 	"errors"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/operator/condition"
 	"github.com/broletto/broletto/operator/outcome"
 )
 
@@ -48,8 +48,7 @@ func asked(s *v1alpha1.Stack) bool {
 
 // question is what people ask by annotation, as far as the status can hold it.
 func question(s *v1alpha1.Stack) string {
-	question := s.Annotations[v1alpha1.AnnotationReplan]
-	return strings.ToValidUTF8(question[:min(len(question), 256)], "")
+	return condition.Cut(s.Annotations[v1alpha1.AnnotationReplan], 256)
 }
 
 // changing is the operation that brings a change about, or at least on its way.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/operator/apply"
+	"github.com/broletto/broletto/operator/condition"
 	"github.com/broletto/broletto/operator/move"
 	"github.com/broletto/broletto/operator/outcome"
 )
@@ -207,7 +208,7 @@ func wait(v *v1alpha1.VolumeMove, why string, after time.Duration) error {
 }
 
 func fail(v *v1alpha1.VolumeMove, why string) {
-	v.Phase, v.Message = v1alpha1.VolumeFailed, strings.ToValidUTF8(why[:min(len(why), messageBytes)], "")
+	v.Phase, v.Message = v1alpha1.VolumeFailed, condition.Cut(why, messageBytes)
 	v.TotalBytes, v.BytesPerSecond, v.SecondsLeft = 0, 0, 0
 }
 
@@ -228,7 +229,7 @@ func (m *Movers) judge(v *v1alpha1.VolumeMove, end *time.Time, r *move.Report) e
 			why += "; " + p.Path + ": " + p.Message
 		}
 		if r.Failure.Class == move.FailureSource && r.Snapshot != "" { // the snapshot has the rest
-			v.Phase, v.Message = v1alpha1.VolumeDone, strings.ToValidUTF8(why[:min(len(why), messageBytes)], "")
+			v.Phase, v.Message = v1alpha1.VolumeDone, condition.Cut(why, messageBytes)
 			return nil
 		}
 		switch r.Failure.Class {

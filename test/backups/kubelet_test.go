@@ -74,13 +74,18 @@ func (k *kubelet) bind(namespace, claim string) string {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		k.Fatal(err)
 	}
-	k.Create(&corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: k.ID(namespace + "-" + claim)}, Spec: corev1.PersistentVolumeSpec{
-		Capacity: corev1.ResourceList{"storage": resource.MustParse("1Gi")}, AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
-		StorageClassName: k.class, PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimRetain,
-		ClaimRef:               &corev1.ObjectReference{Kind: "PersistentVolumeClaim", APIVersion: "v1", Namespace: namespace, Name: claim},
-		PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "example.org", VolumeHandle: namespace + "-" + claim}},
-	}})
+	k.provide(namespace+"-"+claim, &corev1.ObjectReference{Kind: "PersistentVolumeClaim", APIVersion: "v1", Namespace: namespace, Name: claim})
 	return folder
+}
+
+// provide makes a volume, for one claim or whichever comes.
+func (k *kubelet) provide(name string, claim *corev1.ObjectReference) {
+	k.Helper()
+	k.Create(&corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: k.ID(name)}, Spec: corev1.PersistentVolumeSpec{
+		Capacity: corev1.ResourceList{"storage": resource.MustParse("1Gi")}, AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+		StorageClassName: k.class, PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimRetain, ClaimRef: claim,
+		PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "example.org", VolumeHandle: name}},
+	}})
 }
 
 // volume has the workspace ask for a volume, and waits until it is bound.
@@ -149,7 +154,7 @@ func (k *kubelet) run(ctx context.Context, p *corev1.Pod, o move.Order) error {
 		return err
 	}
 	o.Config, o.Cache = filepath.Join(work, "config"), filepath.Join(work, "cache")
-	if err := errors.Join(os.Mkdir(o.Config, 0o700), os.Mkdir(o.Cache, 0o700)); err != nil {
+	if err := errors.Join(os.MkdirAll(o.Path, 0o700), os.Mkdir(o.Config, 0o700), os.Mkdir(o.Cache, 0o700)); err != nil {
 		return err
 	}
 	message := ""

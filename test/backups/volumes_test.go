@@ -91,6 +91,30 @@ func TestVolumes(t *testing.T) {
 		}
 		k.noMovers(t)
 	})
+	t.Run("a drill", func(t *testing.T) {
+		s := s.on(t)
+		k.provide("drill", nil)
+		k.while(func(*move.Order) bool { return false }, func() {
+			p := s.policy("notturno", func(p *v1alpha1.BackupPolicy) { p.Spec.Drill = &v1alpha1.Drill{EveryDays: 30} })
+			s.Until("the drill is over", func() error {
+				if s.Read(p); len(p.Status.Workspaces) != 1 || p.Status.Workspaces[0].Drill == nil {
+					return fmt.Errorf("the policy says %+v", p.Status)
+				}
+				return nil
+			})
+			if d := p.Status.Workspaces[0].Drill; !*d.Passed {
+				t.Errorf("it came to %+v", d)
+			}
+			if i := slices.IndexFunc(k.ran(), func(o move.Order) bool { return o.Operation == move.Restore }); i < 0 || !k.ran()[i].Compare {
+				t.Errorf("what was restored was not compared: %+v", k.ran())
+			}
+			if err := s.comune.Delete(t.Context(), p); err != nil {
+				t.Error(err)
+			}
+			s.Gone(p)
+		})
+		k.noMovers(t)
+	})
 	t.Run("a mover that dies", func(t *testing.T) {
 		s := s.on(t)
 		k.while(func(o *move.Order) bool { return len(k.seen)%2 == 1 }, func() {

@@ -128,7 +128,7 @@ CREATE TABLE cittadini AS SELECT id, md5(id::text) AS nome FROM generate_series(
 		After:  []string{"sh", "-c", "rm /dati/anagrafe.dump && touch /dati/after"},
 	})
 	s.ready(t, b)
-	if !condition.True(b, v1alpha1.ConditionWhole) || len(b.Status.Volumes) != 1 || b.Status.Volumes[0].Bytes < 20<<20 {
+	if !condition.True(b, v1alpha1.ConditionWhole) || len(b.Status.Volumes) != 1 || b.Status.Volumes[0].Bytes < 20<<20 || b.Status.Volumes[0].From != v1alpha1.FromSnapshot {
 		t.Errorf("the backup says %+v", b.Status)
 	}
 	if h := b.Status.Hooks; len(h) != 1 || h[0].Before != v1alpha1.HookDone || h[0].After != v1alpha1.HookDone || h[0].Message != "" {
