@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -38,10 +37,11 @@ const (
 type store struct {
 	address, secret string
 	command         *exec.Cmd
-	ended           <-chan error
+	ended           <-chan struct{}
 }
 
-// startStore starts the store that the samples' backups go to, as it was the last time.
+// startStore starts the store that the samples' backups go to, as it was the last time. Somebody may take an address between our look at it and
+// the store's: then the next one is tried.
 func (d *demo) startStore(ctx context.Context) (s *store, err error) {
 	if d.Stores == nil {
 		return nil, nil
@@ -50,79 +50,116 @@ func (d *demo) startStore(ctx context.Context) (s *store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s = &store{}
-	if s.address, err = d.remembered("store.address", func() (string, error) { return freeAddress(ctx) }); err != nil {
+	secret, err := d.storeSecret()
+	if err != nil {
 		return nil, err
 	}
-	if s.secret, err = d.remembered("store.secret", func() (string, error) { return rand.Text(), nil }); err != nil {
+	last, err := os.ReadFile(d.path("store.address"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
+	const anyPort = "127.0.0.1:0"
+	for _, address := range []string{string(last), storeAddress, anyPort, anyPort, anyPort} {
+		if address, err = free(ctx, address); err != nil {
+			continue
+		}
+		s = &store{address: address, secret: secret}
+		if err = s.start(ctx, d, filepath.Join(dir, "versitygw")); err == nil {
+			return s, os.WriteFile(d.path("store.address"), []byte(address), 0o600)
+		}
+		if !errors.Is(err, errTaken) {
+			break
+		}
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	return nil, fmt.Errorf("starting the store of backups: %w; its log is %s", err, d.path("store.log"))
+}
+
+// storeSecret is made on first use.
+func (d *demo) storeSecret() (string, error) {
+	text, err := os.ReadFile(d.path("store.secret"))
+	if errors.Is(err, os.ErrNotExist) {
+		secret := rand.Text()
+		return secret, os.WriteFile(d.path("store.secret"), []byte(secret), 0o600)
+	}
+	return string(text), err
+}
+
+// free is an address on which nothing listens: this one, or any where its port is 0.
+func free(ctx context.Context, address string) (string, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// start starts the store's process and waits until it answers.
+func (s *store) start(ctx context.Context, d *demo, program string) error {
 	root, versions := d.path("store"), d.path("store.versions")
 	for _, folder := range []string{root, versions} {
 		if err := os.MkdirAll(folder, 0o700); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	log, err := os.Create(d.path("store.log"))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = log.Close() }() // the child has its own descriptor
-	s.command = exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(dir, "versitygw"), "--port", s.address, "--quiet", "posix", "--versioning-dir", versions, root)
+	s.command = exec.CommandContext(context.WithoutCancel(ctx), program, "--port", s.address, "--quiet", "posix", "--versioning-dir", versions, root)
 	s.command.Env = []string{"ROOT_ACCESS_KEY_ID=" + storeUser, "ROOT_SECRET_ACCESS_KEY=" + s.secret, "HOME=" + d.Dir}
 	s.command.Stdout, s.command.Stderr = log, log
-	if s.ended, err = kube.Spawn(s.command); err != nil {
-		return nil, fmt.Errorf("starting the store of backups: %w", err)
+	exited, err := kube.Spawn(s.command)
+	if err != nil {
+		return err
 	}
+	ended := make(chan struct{})
+	go func() { <-exited; close(ended) }()
+	s.ended = ended
 	if err := s.serves(ctx); err != nil {
 		s.stop()
-		return nil, fmt.Errorf("starting the store of backups at %s: %w; its log is %s", s.address, err, log.Name())
+		return err
 	}
-	return s, nil
+	return nil
 }
 
-// remembered is a setting of the demo's folder, made on first use.
-func (d *demo) remembered(name string, first func() (string, error)) (string, error) {
-	text, err := os.ReadFile(d.path(name))
-	if err == nil {
-		return strings.TrimSpace(string(text)), nil
-	}
-	if !errors.Is(err, os.ErrNotExist) {
-		return "", err
-	}
-	value, err := first()
-	if err != nil {
-		return "", err
-	}
-	return value, os.WriteFile(d.path(name), []byte(value+"\n"), 0o600)
-}
+// errTaken is of an address where another answers than our store.
+var errTaken = errors.New("it ended, or another store answers in its place")
 
-// freeAddress is the samples' own, or another one on which nothing listens.
-func freeAddress(ctx context.Context) (string, error) {
-	for _, address := range []string{storeAddress, "127.0.0.1:0"} {
-		if l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address); err == nil {
-			address = l.Addr().String()
-			return address, l.Close()
-		}
-	}
-	return "", errors.New("nothing can listen on 127.0.0.1")
-}
-
-// serves waits until the store answers.
+// serves waits until the store answers, and knows our secret.
 func (s *store) serves(ctx context.Context) error {
+	bucket, err := s.bucket("none", "us-east-1")
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, storePatience)
 	defer cancel()
 	for {
-		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.address)
-		if err == nil {
-			return c.Close()
+		_, err := bucket.List(ctx, "")
+		switch {
+		case s3.Denied(err):
+			return errTaken
+		case s3.Refused(err): // there is no such bucket
+			return nil
 		}
 		select {
 		case <-ctx.Done():
 			return err
+		case <-s.ended:
+			return errTaken
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+func (s *store) endpoint() string { return "http://" + s.address }
+
+func (s *store) bucket(name, region string) (*s3.Bucket, error) {
+	account := s3.Credentials{ID: storeUser, Secret: s.secret}
+	return s3.Open(s3.Place{Endpoint: s.endpoint(), Bucket: name, Region: region}, func() (s3.Credentials, error) { return account, nil })
 }
 
 func (s *store) stop() {
@@ -130,11 +167,8 @@ func (s *store) stop() {
 		return
 	}
 	_ = s.command.Process.Signal(syscall.SIGTERM) // it may have ended already
-	_ = s.wait()                                  // by our signal
+	<-s.ended
 }
-
-// wait is how it ended.
-func (s *store) wait() error { return <-s.ended }
 
 // furnish makes what a platform engineer makes beside a BackupRepository: the bucket, with object lock, and the Secret with the credentials. It
 // has the repository name the address that the store is at.
@@ -143,9 +177,7 @@ func (d *demo) furnish(ctx context.Context, repository *unstructured.Unstructure
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(repository.Object, r); err != nil {
 		return err
 	}
-	account := s3.Credentials{ID: storeUser, Secret: d.store.secret}
-	place := s3.Place{Endpoint: "http://" + d.store.address, Bucket: r.Spec.S3.Bucket, Region: cmp.Or(r.Spec.S3.Region, "us-east-1")}
-	bucket, err := s3.Open(place, func() (s3.Credentials, error) { return account, nil })
+	bucket, err := d.store.bucket(r.Spec.S3.Bucket, cmp.Or(r.Spec.S3.Region, "us-east-1"))
 	if err != nil {
 		return err
 	}
@@ -158,5 +190,5 @@ func (d *demo) furnish(ctx context.Context, repository *unstructured.Unstructure
 	if err := client.IgnoreAlreadyExists(d.client.Create(ctx, secret)); err != nil {
 		return fmt.Errorf("making Secret %s: %w", secret.Name, err)
 	}
-	return unstructured.SetNestedField(repository.Object, place.Endpoint, "spec", "s3", "endpoint")
+	return unstructured.SetNestedField(repository.Object, d.store.endpoint(), "spec", "s3", "endpoint")
 }

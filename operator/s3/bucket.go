@@ -156,6 +156,9 @@ func (b *Bucket) List(ctx context.Context, prefix string) (found []Entry, err er
 		}
 		found = append(found, Entry{Name: o.Key[min(len(b.place.Prefix), len(o.Key)):], Size: o.Size, Time: o.LastModified})
 	}
+	if err := ctx.Err(); err != nil { // the client ends a listing that is cut short as if it were whole
+		return nil, fmt.Errorf("listing %s: %w", prefix, err)
+	}
 	return found, nil
 }
 
@@ -171,6 +174,11 @@ func (b *Bucket) Delete(ctx context.Context, name string) error {
 // Refused says that the store has understood and said no, rather than failed.
 func Refused(err error) bool {
 	return status(err) >= http.StatusBadRequest && status(err) < http.StatusInternalServerError
+}
+
+// Denied says that the store does not know the account, or does not let it do this.
+func Denied(err error) bool {
+	return status(err) == http.StatusUnauthorized || status(err) == http.StatusForbidden
 }
 
 // status is the HTTP status of a refusal; 0: there is none.

@@ -30,6 +30,7 @@ func Store(t *testing.T, s archive.Store, locks bool) {
 		"many names":                      many,
 		"one of many wins":                race,
 		"too large":                       large,
+		"a listing cut short":             short,
 		"the store's time":                clock,
 	}
 	if locks {
@@ -52,6 +53,16 @@ func nothing(t *testing.T, s archive.Store, corner string) {
 	}
 	if found, err := s.List(t.Context(), corner); err != nil || len(found) != 0 {
 		t.Errorf("listing nothing: %v, %v", found, err)
+	}
+}
+
+// short is a listing that nobody waits for: part of it must not pass for the whole.
+func short(t *testing.T, s archive.Store, corner string) {
+	must(t, s.Put(t.Context(), corner+"one", []byte("1"), time.Time{}))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if found, err := s.List(ctx, corner); !errors.Is(err, context.Canceled) {
+		t.Errorf("it lists %v: %v", found, err)
 	}
 }
 
