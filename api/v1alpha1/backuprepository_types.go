@@ -188,7 +188,7 @@ type VolumeUpkeep struct {
 	// +kubebuilder:validation:MaxLength=1024
 	Damaged string `json:"damaged,omitempty"`
 
-	// failed says why the last mover failed otherwise; it is tried again after a day.
+	// failed says why the last mover failed otherwise, or could not be started. It is tried again: after a day, or a minute.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Failed string `json:"failed,omitempty"`

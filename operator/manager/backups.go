@@ -31,7 +31,7 @@ func backups(mgr ctrl.Manager, c client.Client, operator string, o Options) erro
 		return err
 	}
 	d := depotOf(mgr, c, o)
-	movers := &volumes.Movers{Client: c, Live: mgr.GetAPIReader(), Now: o.Now, Context: volumes.Context{Image: o.MoverImage, Namespace: o.Namespace}}
+	movers := &volumes.Movers{Client: c, Live: mgr.GetAPIReader(), Now: o.Now, Context: volumes.Context{Image: cmp.Or(o.MoverImage, MoverImage), Namespace: o.Namespace}}
 	if o.Stacks != nil {
 		movers.BrokerURL, movers.BrokerCA, movers.BrokerPort = o.Stacks.BrokerURL, string(o.Stacks.BrokerCA), cmp.Or(o.Stacks.BrokerPort, brokerPort)
 	}

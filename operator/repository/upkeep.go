@@ -56,8 +56,10 @@ func (r *Reconciler) upkeep(ctx context.Context, b *v1alpha1.BackupRepository, b
 		if wait, is := errors.AsType[*outcome.Wait](err); is {
 			return cmp.Or(wait.After, time.Minute), nil // the repository is Ready all the same
 		}
-		if err != nil {
-			return 0, err
+		if err != nil { // whoever wants something back from the repository is not held up by it
+			ctrl.LoggerFrom(ctx).Error(err, "looking after volumes", "repository", b.Name, "tenant", u.Tenant, "generation", u.Generation)
+			u.Failed = condition.Cut(err.Error(), 1024)
+			return time.Minute, nil
 		}
 		return time.Millisecond, nil // the next one
 	}

@@ -20,6 +20,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
@@ -29,6 +30,7 @@ import (
 	"github.com/broletto/broletto/operator/depot"
 	"github.com/broletto/broletto/operator/embedded"
 	"github.com/broletto/broletto/operator/manager"
+	"github.com/broletto/broletto/operator/volumes"
 	"github.com/broletto/broletto/test/cluster"
 	"github.com/broletto/broletto/test/stage"
 )
@@ -39,9 +41,10 @@ const runbook = "../../docs/runbooks/ClusterGone.md"
 // after is the life after: another cluster, where the operator runs as a process, and the same bucket.
 type after struct {
 	*scene
-	cfg   *rest.Config // of the platform engineer
-	admin client.Client
-	town  client.Client // of the comune
+	cfg      *rest.Config // of the platform engineer
+	admin    client.Client
+	operator ctrl.Manager
+	town     client.Client // of the comune
 }
 
 // TestClusterGone walks the runbook: of the first cluster there is nothing left but what the platform keeps in files, the bucket, and the escrow's
@@ -54,6 +57,9 @@ func TestClusterGone(t *testing.T) {
 	stage.Edit(s.Stage, s.workspace, func(w *v1alpha1.Workspace) {
 		w.Spec.Network.Exposure, w.Spec.Network.Hosts = v1alpha1.ExposureInternet, []v1alpha1.Hostname{host}
 	})
+	k := newKubelet(s, false)
+	files := map[string]string{"atti/delibera-1.txt": "segretissimo", "vuoto": ""}
+	write(t, k.volume("documenti"), files)
 	secret, config := s.secret(namespace, "db"), s.config("app", "digital first")
 	s.Create(secret)
 	s.Create(config)
@@ -91,6 +97,9 @@ func TestClusterGone(t *testing.T) {
 		return ready(a.items(&list))
 	})
 
+	c, live := a.operator.GetClient(), a.operator.GetAPIReader()
+	k = newKubeletIn(s, a.admin, &volumes.Orders{Client: c, Live: live, Depot: &depot.Depot{Client: c, Live: live, Namespace: manager.Namespace}}, false)
+	folder := k.bind(namespace, "documenti")
 	restore := &v1alpha1.Restore{}
 	for _, o := range cluster.Apply(t, a.town, a.block("kind: Restore")) {
 		restore.Name, restore.Namespace = o.GetName(), o.GetNamespace()
@@ -106,6 +115,11 @@ func TestClusterGone(t *testing.T) {
 		t.Errorf("the secret is %q, and the workspace has %+v", back.Data, workspace.Spec.Network)
 	}
 
+	if diff := cmp.Diff(files, read(t, folder)); diff != "" {
+		t.Errorf("what came back on the volume (-want +got):\n%s", diff)
+	}
+
+	k.provide("drill", nil)
 	a.again(&v1alpha1.BackupPolicy{}, s.tenant.Name, policy.Name, func(o client.Object) {
 		o.(*v1alpha1.BackupPolicy).Spec.Drill = &v1alpha1.Drill{EveryDays: 30}
 	})
@@ -131,6 +145,10 @@ func facts(list *v1alpha1.BackupList) map[string]v1alpha1.BackupStatus {
 	out := map[string]v1alpha1.BackupStatus{}
 	for _, b := range list.Items {
 		b.Status.Conditions, b.Status.ObservedGeneration, b.Status.Written, b.Status.ReadAt = nil, 0, 0, nil
+		for i := range b.Status.Volumes { // how they were moved is known of no manifest
+			v := &b.Status.Volumes[i]
+			v.From, v.Attempt, v.Job, v.Sent, v.Received = "", 0, "", 0, 0
+		}
 		out[b.Name+" of "+b.Labels[v1alpha1.LabelPolicy]] = b.Status
 	}
 	return out
@@ -171,7 +189,7 @@ func (s *scene) die() *after {
 		s.Fatal(err)
 	}
 	a.admin, a.town = cluster.Client(s, a.cfg), cluster.Client(s, town)
-	s.OperateOn(operator, time.Now(), nil)
+	a.operator = s.OperateOn(operator, time.Now(), &manager.Stacks{BrokerURL: "https://broker.example"})
 	return a
 }
 
@@ -241,7 +259,11 @@ func (a *after) ready(o condition.Object) {
 	a.Helper()
 	a.eventually(o.GetName()+" is Ready", func() error {
 		a.read(o, o.GetNamespace(), o.GetName())
-		return ready([]client.Object{o})
+		a.read(a.repository, "", a.repository.Name)
+		if err := ready([]client.Object{o}); err != nil {
+			return fmt.Errorf("%w\nof the repository: %s", err, stage.Conditions(a.repository))
+		}
+		return nil
 	})
 }
 

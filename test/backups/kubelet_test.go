@@ -31,6 +31,7 @@ import (
 // them, the binder binds their claims, and what they are told comes from whom the broker asks.
 type kubelet struct {
 	*scene
+	admin   client.Client // of the cluster that it is in
 	class   string
 	folders string
 	orders  *volumes.Orders
@@ -47,9 +48,14 @@ type kubelet struct {
 // newKubelet gives the scene's tenant a class of volumes and runs movers until the test ends.
 func newKubelet(s *scene, upkeep bool) *kubelet {
 	s.Helper()
-	k := &kubelet{scene: s, upkeep: upkeep, class: s.ID("class"), folders: s.TempDir()}
-	k.orders = &volumes.Orders{Client: s.Parts().Client, Live: s.Live(), Depot: s.depot}
-	s.Create(&storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: k.class}, Provisioner: "kubernetes.io/no-provisioner", VolumeBindingMode: new(storagev1.VolumeBindingImmediate)})
+	return newKubeletIn(s, s.Admin, &volumes.Orders{Client: s.Parts().Client, Live: s.Live(), Depot: s.depot}, upkeep)
+}
+
+// newKubeletIn is newKubelet in whatever cluster, given the platform engineer's client.
+func newKubeletIn(s *scene, admin client.Client, orders *volumes.Orders, upkeep bool) *kubelet {
+	s.Helper()
+	k := &kubelet{scene: s, admin: admin, upkeep: upkeep, class: s.ID("class"), folders: s.TempDir(), orders: orders}
+	k.create(&storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: k.class}, Provisioner: "kubernetes.io/no-provisioner", VolumeBindingMode: new(storagev1.VolumeBindingImmediate)})
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -67,6 +73,15 @@ func newKubelet(s *scene, upkeep bool) *kubelet {
 	return k
 }
 
+// create makes an object until the test ends.
+func (k *kubelet) create(o client.Object) {
+	k.Helper()
+	if err := k.admin.Create(k.Context(), o); err != nil {
+		k.Fatal(err)
+	}
+	k.Cleanup(func() { _ = k.admin.Delete(context.Background(), o) }) // the cluster may be gone
+}
+
 // bind makes a volume for a claim and returns its folder.
 func (k *kubelet) bind(namespace, claim string) string {
 	k.Helper()
@@ -81,7 +96,7 @@ func (k *kubelet) bind(namespace, claim string) string {
 // provide makes a volume, for one claim or whichever comes.
 func (k *kubelet) provide(name string, claim *corev1.ObjectReference) {
 	k.Helper()
-	k.Create(&corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: k.ID(name)}, Spec: corev1.PersistentVolumeSpec{
+	k.create(&corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: k.ID(name)}, Spec: corev1.PersistentVolumeSpec{
 		Capacity: corev1.ResourceList{"storage": resource.MustParse("1Gi")}, AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 		StorageClassName: k.class, PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimRetain, ClaimRef: claim,
 		PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "example.org", VolumeHandle: name}},
@@ -110,7 +125,7 @@ func (k *kubelet) volume(name string) (folder string) {
 // round runs every pod of a mover that waits.
 func (k *kubelet) round(ctx context.Context) error {
 	var pods corev1.PodList
-	if err := k.Admin.List(ctx, &pods, client.HasLabels{v1alpha1.LabelRun}); err != nil {
+	if err := k.admin.List(ctx, &pods, client.HasLabels{v1alpha1.LabelRun}); err != nil {
 		return err
 	}
 	for i := range pods.Items {
@@ -173,7 +188,7 @@ func (k *kubelet) run(ctx context.Context, p *corev1.Pod, o move.Order) error {
 	p.Status.ContainerStatuses = []corev1.ContainerStatus{{
 		Name: "mover", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Message: message, FinishedAt: metav1.Now()}},
 	}}
-	return k.Admin.Status().Update(ctx, p)
+	return k.admin.Status().Update(ctx, p)
 }
 
 // write makes files in a folder, by name.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/broletto/broletto/operator/condition"
@@ -24,8 +25,8 @@ func (s *Stage) OperateStacks(begin time.Time, stacks *manager.Stacks) {
 	s.OperateOn(cluster.Operator(s), begin, stacks)
 }
 
-// OperateOn is OperateStacks on whatever cluster, with the operator's account of that.
-func (s *Stage) OperateOn(cfg *rest.Config, begin time.Time, stacks *manager.Stacks) {
+// OperateOn is OperateStacks on whatever cluster, with the operator's account of that. It returns what runs there.
+func (s *Stage) OperateOn(cfg *rest.Config, begin time.Time, stacks *manager.Stacks) ctrl.Manager {
 	s.Helper()
 	if operated {
 		s.Skip("a process runs one operator: the names of its controllers and metrics are taken")
@@ -39,6 +40,7 @@ func (s *Stage) OperateOn(cfg *rest.Config, begin time.Time, stacks *manager.Sta
 		s.Fatal(err)
 	}
 	s.start(mgr, panics)
+	return mgr
 }
 
 var operated bool

@@ -23,7 +23,7 @@ type VolumeUpkeepApplyConfiguration struct {
 	BytesRead *int64 `json:"bytesRead,omitempty"`
 	// damaged says what was found lost or changed; empty: nothing.
 	Damaged *string `json:"damaged,omitempty"`
-	// failed says why the last mover failed otherwise; it is tried again after a day.
+	// failed says why the last mover failed otherwise, or could not be started. It is tried again: after a day, or a minute.
 	Failed *string `json:"failed,omitempty"`
 	// mover is the one that is at it.
 	Mover *VolumeMoveApplyConfiguration `json:"mover,omitempty"`
