@@ -38,6 +38,7 @@ type store struct {
 	address, secret string
 	command         *exec.Cmd
 	ended           <-chan struct{}
+	end             error // once ended is closed
 }
 
 // startStore starts the store that the samples' backups go to, as it was the last time. Somebody may take an address between our look at it and
@@ -117,7 +118,7 @@ func (s *store) start(ctx context.Context, d *demo, program string) error {
 		return err
 	}
 	ended := make(chan struct{})
-	go func() { <-exited; close(ended) }()
+	go func() { s.end = <-exited; close(ended) }()
 	s.ended = ended
 	if err := s.serves(ctx); err != nil {
 		s.stop()
@@ -149,7 +150,7 @@ func (s *store) serves(ctx context.Context) error {
 		case <-ctx.Done():
 			return err
 		case <-s.ended:
-			return errTaken
+			return errors.Join(errTaken, s.end)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

@@ -37,6 +37,7 @@ func TestBackups(t *testing.T) {
 	s := newSafe(t)
 	t.Run("Objects", s.objects)
 	t.Run("Database", s.database)
+	t.Run("Drill", s.drill)
 	t.Run("Hooks", s.hooks)
 }
 
