@@ -88,7 +88,7 @@ func verdict(one *v1alpha1.Restore) error {
 	case len(one.Status.Lost) > 0:
 		return outcome.Stalled(v1alpha1.ReasonPartlyRestored, "the backup no longer holds all that it did: status.lost says what; take another backup for that")
 	case failedVolumes(one) != nil:
-		return outcome.Stalled(v1alpha1.ReasonPartlyRestored, "volumes were not restored: %s; status.volumes says why", strings.Join(failedVolumes(one), ", "))
+		return outcome.Stalled(v1alpha1.ReasonPartlyRestored, "volumes were not restored: %s", strings.Join(failedVolumes(one), "; "))
 	case len(one.Status.Refused) > 0:
 		return outcome.Stalled(v1alpha1.ReasonPartlyRestored, "some objects were refused: status.refused says which, and why; make another restore when that is mended")
 	case isDrill(one) && len(one.Status.Conflicts) > 0:

@@ -128,12 +128,12 @@ func (r *Reconciler) clear(ctx context.Context, s *scope) error {
 	return err
 }
 
-// failedVolumes are those that were not filled.
-func failedVolumes(one *v1alpha1.Restore) (names []string) {
+// failedVolumes are those that were not filled, and why: nobody can look into the status of a drill that is over.
+func failedVolumes(one *v1alpha1.Restore) (all []string) {
 	for _, v := range one.Status.Volumes {
 		if v.Phase == v1alpha1.VolumeFailed {
-			names = append(names, v.Name)
+			all = append(all, v.Name+" ("+v.Message+")")
 		}
 	}
-	return names
+	return all
 }
