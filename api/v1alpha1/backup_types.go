@@ -104,7 +104,7 @@ type BackupStatus struct {
 	// +kubebuilder:validation:Maximum=9007199254740991
 	Written int64 `json:"written,omitempty"`
 
-	// volumes is how the volumes are backed up, by claim, at most 256.
+	// volumes is how the volumes are backed up, by claim, and databases as database/<name>; at most 256.
 	// +optional
 	// +listType=map
 	// +listMapKey=name

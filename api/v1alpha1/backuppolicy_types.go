@@ -113,6 +113,14 @@ type BackupPolicySpec struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
 	Hooks []Hook `json:"hooks,omitempty"`
+
+	// databases are dumped in each backup of this policy, in this order, after the volumes were read: as a stream, without a file that would hold the dump.
+	// A database whose workspace lacks the Service, or where no pod of it runs, is left out, and the backup says so.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=8
+	Databases []Database `json:"databases,omitempty"`
 }
 
 // Retention says which backups are kept: the last ones, and the last of each of so many days, weeks, months and years. What any rule keeps is

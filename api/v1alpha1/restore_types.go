@@ -175,7 +175,7 @@ type RestoreStatus struct {
 	// +kubebuilder:validation:items:MaxLength=512
 	Lost []string `json:"lost,omitempty"`
 
-	// volumes is how the volumes are restored, by claim, at most 256.
+	// volumes is how the volumes are restored, by claim, and databases as database/<name>; at most 256.
 	// +optional
 	// +listType=map
 	// +listMapKey=name

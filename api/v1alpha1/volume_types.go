@@ -44,9 +44,9 @@ const (
 	FromVolume   VolumeOrigin = "Volume"   // the volume itself, beside the pods that use it
 )
 
-// VolumeMove is how a mover gets on with one volume.
+// VolumeMove is how a mover gets on with one volume, or one database.
 type VolumeMove struct {
-	// name is that of the claim.
+	// name is that of the claim, or database/ and the name of the database.
 	// +required
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
@@ -59,6 +59,10 @@ type VolumeMove struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
+
+	// database is what is dumped, or brought back; absent: it is a volume.
+	// +optional
+	Database *Database `json:"database,omitempty"`
 
 	// from is Snapshot, where the volume's class takes snapshots and the workspace's quota has room for a copy of it, else Volume.
 	// +optional

@@ -28,18 +28,18 @@ const (
 	hookMessage = 1024
 )
 
-// hooksOf are the hooks of the policy that made a backup. What somebody wrote himself has none.
-func (r *Backups) hooksOf(ctx context.Context, b *v1alpha1.Backup) ([]v1alpha1.Hook, error) {
+// policyOf is the policy that made a backup, with its hooks and databases. What somebody wrote himself has none, as has one whose policy is gone.
+func (r *Backups) policyOf(ctx context.Context, b *v1alpha1.Backup) (*v1alpha1.BackupPolicy, error) {
+	p := &v1alpha1.BackupPolicy{}
 	name := b.Labels[v1alpha1.LabelPolicy]
 	if name == "" {
-		return nil, nil
+		return p, nil
 	}
-	p := &v1alpha1.BackupPolicy{}
 	err := r.Client.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: name}, p)
 	if client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("reading policy %s: %w", name, err)
 	}
-	return p.Spec.Hooks, nil
+	return p, nil
 }
 
 // await looks whether the command has ended that is run for a backup. While it goes on, nothing else does.
@@ -102,7 +102,7 @@ func (r *Backups) hold(ctx context.Context, s *scope) error {
 	if s.manifest != nil {
 		return nil
 	}
-	todo, err := r.hooksOf(ctx, s.Backup)
+	policy, err := r.policyOf(ctx, s.Backup)
 	if err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func (r *Backups) hold(ctx context.Context, s *scope) error {
 		}
 		s.Status.Hooks = nil
 	}
-	for _, h := range todo {
+	for _, h := range policy.Spec.Hooks {
 		before := rowOf(&s.Status.Hooks, h.Name).Before
 		if before == v1alpha1.HookRunning { // and nobody knows what became of it
 			return &outcome.Wait{Reason: v1alpha1.ReasonHookFailed, Message: "the operator was ended while hook " + h.Name + " was run: the backup is begun anew", After: time.Millisecond}
@@ -175,10 +175,11 @@ func (r *Backups) release(ctx context.Context, s *scope) error {
 	if !owes(s.Status.Hooks) {
 		return nil
 	}
-	known, err := r.hooksOf(ctx, s.Backup)
+	policy, err := r.policyOf(ctx, s.Backup)
 	if err != nil {
 		return err
 	}
+	known := policy.Spec.Hooks
 	for _, row := range slices.Backward(slices.Clone(s.Status.Hooks)) {
 		if row.After != "" {
 			continue

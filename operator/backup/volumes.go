@@ -21,12 +21,12 @@ func moving(b *v1alpha1.Backup) bool {
 	return slices.ContainsFunc(b.Status.Volumes, func(v v1alpha1.VolumeMove) bool { return v.Job != "" && !volumes.Over(&v) })
 }
 
-// move has the volumes moved into the repository, one after the other. What cannot be moved is left out.
+// move has the volumes moved into the repository, one after the other, and then the databases. What cannot be moved is left out.
 func (r *Backups) move(ctx context.Context, s *scope) error {
 	if s.manifest != nil {
 		return nil
 	}
-	claims, err := r.Movers.Claims(ctx, s.TargetNamespace())
+	claims, err := r.wanted(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -48,8 +48,11 @@ func (r *Backups) move(ctx context.Context, s *scope) error {
 			continue
 		}
 		c := claims[slices.IndexFunc(claims, func(c volumes.Claim) bool { return c.Name == v.Name })]
+		if v.Job == "" {
+			v.Database = c.Database
+		}
 		t := volumes.Task{
-			Operation: move.Backup, For: client.ObjectKeyFromObject(s.Backup), UID: s.UID, Namespace: s.TargetNamespace(), Workspace: s.workspace.UID,
+			Database: v.Database, Operation: move.Backup, For: client.ObjectKeyFromObject(s.Backup), UID: s.UID, Namespace: s.TargetNamespace(), Workspace: s.workspace.UID,
 			Claim: c.Name, Profile: c.Profile, Node: c.Node, Holder: c.Holder, User: c.User, Group: c.Group, FSGroup: c.FSGroup, StorePort: port,
 		}
 		if v.Job != "" { // the pod that used it may be gone since
@@ -62,7 +65,7 @@ func (r *Backups) move(ctx context.Context, s *scope) error {
 			if err := r.renew(ctx, s, v); err != nil {
 				return err
 			}
-			return &outcome.Wait{Reason: v1alpha1.ReasonMovingVolumes, Message: "what the repository had of volume " + v.Name + " is damaged: all of it is written anew", After: time.Millisecond}
+			return &outcome.Wait{Reason: v1alpha1.ReasonMovingVolumes, Message: "what the repository had of " + v.Name + " is damaged: all of it is written anew", After: time.Millisecond}
 		}
 	}
 	if under { // the store was not asked
@@ -71,20 +74,34 @@ func (r *Backups) move(ctx context.Context, s *scope) error {
 	return nil
 }
 
+// wanted are the volumes of the workspace, and the databases of the backup's policy.
+func (r *Backups) wanted(ctx context.Context, s *scope) ([]volumes.Claim, error) {
+	claims, err := r.Movers.Claims(ctx, s.TargetNamespace())
+	if err != nil {
+		return nil, err
+	}
+	policy, err := r.policyOf(ctx, s.Backup)
+	if err != nil {
+		return nil, err
+	}
+	databases, err := r.Movers.Databases(ctx, s.TargetNamespace(), policy.Spec.Databases)
+	return append(claims, databases...), err
+}
+
 // renew has a volume written into a new generation: what lies in the damaged one is not built on.
 func (r *Backups) renew(ctx context.Context, s *scope, v *v1alpha1.VolumeMove) error {
 	next, err := r.Depot.Renew(ctx, s.from, s.tenant, v.Generation, v.Message)
 	if err != nil {
 		return err
 	}
-	*v = v1alpha1.VolumeMove{Name: v.Name, Phase: v1alpha1.VolumeWaiting, Generation: next, Attempt: v.Attempt + 1, From: v.From}
+	*v = v1alpha1.VolumeMove{Name: v.Name, Database: v.Database, Phase: v1alpha1.VolumeWaiting, Generation: next, Attempt: v.Attempt + 1, From: v.From}
 	return nil
 }
 
 // volumesOf are the volumes of a backup: those that are there now, and those that a mover was at already.
 func volumesOf(before []v1alpha1.VolumeMove, claims []volumes.Claim, generation int32) (out []v1alpha1.VolumeMove) {
 	for _, c := range claims {
-		v := v1alpha1.VolumeMove{Name: c.Name, Phase: v1alpha1.VolumeWaiting, Generation: generation}
+		v := v1alpha1.VolumeMove{Name: c.Name, Database: c.Database, Phase: v1alpha1.VolumeWaiting, Generation: generation}
 		if i := slices.IndexFunc(before, func(b v1alpha1.VolumeMove) bool { return b.Name == c.Name }); i >= 0 {
 			v = before[i]
 		}
@@ -102,6 +119,9 @@ func volumesOf(before []v1alpha1.VolumeMove, claims []volumes.Claim, generation 
 		}
 		if !volumes.Over(&v) {
 			v.Phase, v.Message = v1alpha1.VolumeFailed, "the claim was deleted while the backup was made"
+			if v.Database != nil {
+				v.Message = "the policy was deleted, or names it no longer, while the backup was made"
+			}
 		}
 		out = append(out, v)
 	}
@@ -111,6 +131,8 @@ func volumesOf(before []v1alpha1.VolumeMove, claims []volumes.Claim, generation 
 // unmovable says why nothing can be read of a volume; empty: it can.
 func unmovable(c volumes.Claim) string {
 	switch {
+	case c.Database != nil:
+		return c.Missing
 	case !c.Bound:
 		return "the claim is not bound to a volume yet: it holds nothing"
 	case c.Block:
@@ -123,7 +145,11 @@ func unmovable(c volumes.Claim) string {
 func leftOut(all []v1alpha1.VolumeMove) (out []archive.LeftOut) {
 	for _, v := range all {
 		if v.Phase == v1alpha1.VolumeFailed || v.Message != "" {
-			out = append(out, archive.LeftOut{What: "persistentvolumeclaims/" + v.Name, Why: v.Message})
+			what := "persistentvolumeclaims/" + v.Name
+			if v.Database != nil {
+				what = v.Name
+			}
+			out = append(out, archive.LeftOut{What: what, Why: v.Message})
 		}
 	}
 	return out

@@ -16,8 +16,8 @@ type Operation string
 
 // The operations.
 const (
-	Backup   Operation = "Backup"   // of a folder or of what a command writes
-	Restore  Operation = "Restore"  // of one snapshot into a folder
+	Backup   Operation = "Backup"   // of a folder or a dump
+	Restore  Operation = "Restore"  // of one snapshot, into a folder or into what takes dumps back
 	Verify   Operation = "Verify"   // reads everything back from the store
 	Maintain Operation = "Maintain" // forgets snapshots, gives back their space and prolongs locks; one mover at a time
 )
@@ -52,7 +52,7 @@ type Order struct {
 	Backup string `json:"backup,omitempty"`
 	// Path is the folder that is read or written, absolute.
 	Path string `json:"path,omitempty"`
-	// Stream is backed up instead of a folder.
+	// Stream is backed up or restored instead of a folder.
 	Stream  *Stream `json:"stream,omitempty"`
 	Profile Profile `json:"profile,omitempty"`
 	// Snapshots are which to restore (one), to verify (none: all) or to forget.
@@ -86,11 +86,11 @@ type Source struct {
 	Volume    string `json:"volume"`
 }
 
-// Stream is one file that a command writes to its standard output. It counts only when the command ends well.
+// Stream is the dump of a database, which is one file of a snapshot and on no disk. It counts only when the program ends well that writes it or
+// brings it back.
 type Stream struct {
-	Name    string   `json:"name"` // of the file
-	Command []string `json:"command"`
-	Env     []string `json:"env,omitempty"` // all of it
+	Name   string `json:"name"`   // of the file
+	Socket string `json:"socket"` // absolute, at which package dump answers
 }
 
 // Store is where a repository is: a bucket of an S3 store, or a folder.
@@ -158,11 +158,12 @@ func (o *Order) wrong() (all []error) {
 	if o.Operation == Backup {
 		require(o.Source.Tenant != "" && o.Source.Workspace != "" && o.Source.Volume != "", "source", "tenant, workspace and volume")
 		require(o.Backup != "", "backup", "the UID of a Backup")
+	}
+	if o.Operation == Backup || o.Operation == Restore {
 		require((o.Stream == nil) == filepath.IsAbs(o.Path), "path", "an absolute path, or a stream")
-		require(o.Stream == nil || plain(o.Stream.Name) && len(o.Stream.Command) > 0, "stream", "the name of a file, and a command")
+		require(o.Stream == nil || plain(o.Stream.Name) && filepath.IsAbs(o.Stream.Socket), "stream", "the name of a file, and an absolute path of a socket")
 	}
 	if o.Operation == Restore {
-		require(filepath.IsAbs(o.Path), "path", "an absolute path")
 		require(len(o.Snapshots) == 1, "snapshots", "one")
 	}
 	return append(all, o.Store.wrong()...)

@@ -21,11 +21,11 @@ const (
 	FailureDenied Class = "Denied"
 	// FailureDamaged surfaces when the store has lost or changed something: it takes no more backups, and what is whole can be restored.
 	FailureDamaged Class = "Damaged"
-	// FailureStalled surfaces when nothing moved for the order's stallSeconds.
+	// FailureStalled surfaces when nothing moved for the order's stallSeconds, or no server of a database answered.
 	FailureStalled Class = "Stalled"
 	// FailureDeadline surfaces when the order's deadline has passed.
 	FailureDeadline Class = "Deadline"
-	// FailureInterrupted surfaces when the mover was told to end. A backup goes on from there.
+	// FailureInterrupted surfaces when the mover was told to end, or what it works with broke off. A backup goes on from there.
 	FailureInterrupted Class = "Interrupted"
 )
 

@@ -23,4 +23,6 @@ const (
 	ConfigFolder = "/run/broletto" // in memory, for what holds secrets
 	CacheFolder  = "/cache"        // on disk, for what the store has sent
 	TokenFile    = "/var/run/secrets/broletto/token"
+	DumpFolder   = "/run/dump" // in memory, for the socket between a mover and the programs of a database
+	DumpSocket   = DumpFolder + "/socket"
 )

@@ -85,18 +85,18 @@ func (s *session) backup(ctx, hard context.Context) error {
 	return nil
 }
 
-// root is what is backed up: a folder, or a folder with what a command writes.
+// root is what is backed up: a folder, or a folder with a dump.
 func (s *session) root(ctx context.Context) (fs.Directory, *tree, error) {
 	if s.order.Stream == nil {
 		t, f, err := openTree(s.order.Path)
 		return f, t, err
 	}
-	out, err := startStream(ctx, *s.order.Stream)
+	out, err := s.openStream(ctx)
 	if ctx.Err() != nil {
 		return nil, nil, context.Cause(ctx)
 	}
 	if err != nil {
-		return nil, nil, as(move.FailureSource, err)
+		return nil, nil, err
 	}
 	return virtualfs.NewStaticDirectory("dump", []fs.Entry{virtualfs.StreamingFileFromReader(encodeName(s.order.Stream.Name), out)}), nil, nil
 }

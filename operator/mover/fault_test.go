@@ -23,6 +23,7 @@ import (
 	"github.com/kopia/kopia/snapshot"
 	"golang.org/x/sys/unix"
 
+	"github.com/broletto/broletto/operator/dump"
 	"github.com/broletto/broletto/operator/move"
 )
 
@@ -554,28 +555,82 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// TestStream keeps what a command writes, if it ends well.
+// databaseSide runs what dumps and brings back beside a mover, until the test ends.
+func databaseSide(t *testing.T, s dump.Server, script string) *move.Stream {
+	t.Helper()
+	s.Socket, s.Ready, s.Program = filepath.Join(t.TempDir(), "s"), []string{"true"}, []string{"/bin/sh", "-c", script}
+	s.Env = []string{"PATH=" + os.Getenv("PATH")}
+	ctx, end := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(ctx) }()
+	t.Cleanup(func() {
+		end()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return &move.Stream{Name: "sportello.dump", Socket: s.Socket}
+}
+
+// TestStream keeps what a program dumps if it ends well, and hands it back.
 func TestStream(t *testing.T) {
 	t.Parallel()
 	store := folderStore(t)
 	o := order(t, store, move.Backup)
-	o.Stream = &move.Stream{Name: "sportello.dump", Command: []string{"/bin/sh", "-c", `head -c 3000000 /dev/zero; echo "$WHO"`}, Env: []string{"WHO=dump"}}
+	o.Stream = databaseSide(t, dump.Server{}, "head -c 3000000 /dev/zero; echo dump")
 	r := run(t, o)
-	back, _ := restore(t, store, r.Snapshot)
-	if text, err := os.ReadFile(filepath.Join(back, "sportello.dump")); err != nil || string(text) != string(make([]byte, 3000000))+"dump\n" || r.Files != 1 {
-		t.Errorf("%d bytes %v %+v", len(text), err, r)
+	if r.Files != 1 || r.Bytes != 3000005 {
+		t.Errorf("%+v", r)
 	}
-	o.Stream.Command[2] = "head -c 3000000 /dev/zero; echo 'connection lost' >&2; exit 1"
+	out := filepath.Join(t.TempDir(), "out")
+	back := order(t, store, move.Restore)
+	back.Snapshots = []string{r.Snapshot}
+	back.Stream = databaseSide(t, dump.Server{Loads: true}, "cat > '"+out+"'")
+	if b := run(t, back); b.Bytes != r.Bytes || b.Root != r.Root {
+		t.Errorf("restored: %+v, backed up: %+v", b, r)
+	}
+	if text, err := os.ReadFile(out); err != nil || string(text) != string(make([]byte, 3000000))+"dump\n" {
+		t.Errorf("%d bytes came back, %v", len(text), err)
+	}
+	back.Stream = databaseSide(t, dump.Server{Loads: true}, "echo 'role anna does not exist' >&2; exit 1")
+	if r := fails(t, back, move.FailureTarget); !strings.Contains(r.Failure.Message, "role anna") {
+		t.Errorf("%+v", r)
+	}
+	o.Stream = databaseSide(t, dump.Server{}, "head -c 3000000 /dev/zero; echo 'connection lost' >&2; exit 1")
 	if r := fails(t, o, move.FailureSource); r.Snapshot != "" || !strings.Contains(r.Failure.Message, "connection lost") {
 		t.Errorf("%+v", r)
 	}
-	o.Stream.Command[2] = "sleep 1000"
+	o.Stream = databaseSide(t, dump.Server{}, "exec sleep 1000")
 	o.Deadline = time.Now().Add(3 * time.Second)
 	fails(t, o, move.FailureDeadline)
-	o.Deadline, o.Stream.Command = time.Time{}, []string{"/nulla"}
+	o.Deadline, o.Stream = time.Time{}, databaseSide(t, dump.Server{}, "kill -9 $$")
 	fails(t, o, move.FailureSource)
 	if v := run(t, order(t, store, move.Verify)); v.Files != 1 {
 		t.Errorf("of three dumps that failed something is left: %+v", v)
+	}
+}
+
+// TestDumpIsDamaged: what the store has lost of a dump is not brought back in part.
+func TestDumpIsDamaged(t *testing.T) {
+	t.Parallel()
+	store := folderStore(t)
+	o := order(t, store, move.Backup)
+	o.Stream = databaseSide(t, dump.Server{}, "head -c 50000000 /dev/urandom")
+	r := run(t, o)
+	packs, err := filepath.Glob(filepath.Join(store.Folder, "p*", "*", "*"))
+	if err != nil || len(packs) < 2 {
+		t.Fatalf("packs %v, %v", packs, err)
+	}
+	if err := os.Remove(packs[len(packs)-1]); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(t.TempDir(), "out")
+	back := order(t, store, move.Restore)
+	back.Snapshots = []string{r.Snapshot}
+	back.Stream = databaseSide(t, dump.Server{Loads: true}, "cat > '"+out+".part' && mv '"+out+".part' '"+out+"'")
+	fails(t, back, move.FailureDamaged)
+	if _, err := os.Stat(out); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it was: %v", err)
 	}
 }
 

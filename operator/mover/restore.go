@@ -34,6 +34,9 @@ func (s *session) restore(ctx context.Context) error {
 		return as(move.FailureOrder, fmt.Errorf("snapshot %s is not complete", s.order.Snapshots[0]))
 	}
 	man := all[0]
+	if s.order.Stream != nil {
+		return s.restoreStream(ctx, man)
+	}
 	if d := man.RootEntry.DirSummary; d != nil {
 		s.progress.total.Store(d.TotalFileSize)
 		if s.order.Compare { // all is read twice

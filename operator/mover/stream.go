@@ -1,82 +1,94 @@
 package mover
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os/exec"
-	"syscall"
-	"time"
 
+	"github.com/kopia/kopia/snapshot"
+
+	"github.com/broletto/broletto/operator/dump"
 	"github.com/broletto/broletto/operator/move"
 )
 
-// stream is what a command writes. It ends well only when the command does: else a dump that broke off would look whole.
-type stream struct {
-	io.ReadCloser
-	ctx    context.Context
-	cmd    *exec.Cmd
-	said   tail
-	waited bool
-	err    error
-}
+// stream is a dump on its way. It ends well only when the program does that writes it: else one that broke off would look whole.
+type stream struct{ io.ReadCloser }
 
-func startStream(ctx context.Context, order move.Stream) (io.ReadCloser, error) {
-	s := &stream{ctx: ctx, cmd: exec.CommandContext(ctx, order.Command[0], order.Command[1:]...)}
-	s.cmd.Env, s.cmd.Stderr, s.cmd.WaitDelay = append([]string{}, order.Env...), &s.said, 5*time.Second
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	s.cmd.Cancel = func() error { return syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL) }
-	out, err := s.cmd.StdoutPipe()
+func (s *session) openStream(ctx context.Context) (*stream, error) {
+	r, err := dump.Open(ctx, s.order.Stream.Socket, func() { s.meter.moved.Add(1) })
 	if err != nil {
-		return nil, err
+		return nil, ofStream(move.FailureSource, err)
 	}
-	if err := s.cmd.Start(); err != nil {
-		return nil, err
-	}
-	s.ReadCloser = out
-	return s, nil
+	return &stream{r}, nil
 }
 
 func (s *stream) Read(p []byte) (int, error) {
-	if s.waited {
-		return 0, s.err
-	}
 	n, err := s.ReadCloser.Read(p)
-	if err != nil {
-		s.wait(err)
-		err = s.err
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = ofStream(move.FailureSource, err)
 	}
 	return n, err
 }
 
-// wait notes how the command ended.
-func (s *stream) wait(read error) {
-	s.waited, s.err = true, read
-	err := s.cmd.Wait()
+// ofStream gives an error of a dump its class: that of what the program says, unless there was none.
+func ofStream(class move.Class, err error) error {
+	var failed *dump.Failure
 	switch {
-	case s.ctx.Err() != nil:
-		s.err = context.Cause(s.ctx)
-	case err != nil:
-		s.err = as(move.FailureSource, fmt.Errorf("%s: %w: %s", s.cmd.Args[0], err, bytes.TrimSpace(s.said.text)))
+	case errors.As(err, &failed) && failed.Unanswered:
+		class = move.FailureStalled
+	case errors.Is(err, dump.ErrBroken):
+		class = move.FailureInterrupted
 	}
+	return as(class, err)
 }
 
-// Close ends a command that has not ended by itself.
-func (s *stream) Close() error {
-	if !s.waited {
-		_ = s.cmd.Cancel()
-		s.wait(errors.New("nobody reads it any more"))
+// restoreStream hands the dump of a snapshot to the program that brings it back.
+func (s *session) restoreStream(ctx context.Context, man *snapshot.Manifest) error {
+	entries, err := s.list(ctx, man.RootObjectID())
+	if err != nil {
+		return err
 	}
+	if len(entries) != 1 || entries[0].Type != snapshot.EntryTypeFile || entries[0].Name != encodeName(s.order.Stream.Name) {
+		return as(move.FailureOrder, fmt.Errorf("snapshot %s is not of a dump", man.ID))
+	}
+	e := entries[0]
+	s.progress.total.Store(e.FileSize)
+	from, err := s.repo.OpenObject(ctx, e.ObjectID)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = from.Close() }()
+	kept := &kept{Reader: from, session: s, left: e.FileSize}
+	err = dump.Bring(ctx, s.order.Stream.Socket, kept, func() { s.meter.moved.Add(1) })
+	if kept.err != nil { // nothing was brought back
+		return kept.err
+	}
+	if err != nil {
+		return ofStream(move.FailureTarget, err)
+	}
+	s.progress.add(0, 1)
+	s.report.Snapshot, s.report.Root, s.report.Bytes, s.report.Files = string(man.ID), man.RootObjectID().String(), e.FileSize, 1
 	return nil
 }
 
-// tail keeps the end of what is written.
-type tail struct{ text []byte }
+// kept is a dump in the repository, of so many bytes and not one less.
+type kept struct {
+	io.Reader
+	*session
+	left int64
+	err  error
+}
 
-func (t *tail) Write(p []byte) (int, error) {
-	t.text = append(t.text, p...)
-	t.text = t.text[max(0, len(t.text)-512):]
-	return len(p), nil
+func (k *kept) Read(p []byte) (int, error) {
+	n, err := k.Reader.Read(p)
+	k.left -= int64(n)
+	k.progress.add(int64(n), 0)
+	if errors.Is(err, io.EOF) && k.left != 0 {
+		err = as(move.FailureDamaged, fmt.Errorf("the dump has %d bytes less than when it was written", k.left))
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		k.err = err
+	}
+	return n, err
 }

@@ -73,7 +73,7 @@ func (r *Reconciler) converge(ctx context.Context, one *v1alpha1.Restore) error 
 		one.Status.FinishedAt, one.Status.Volumes = nil, nil
 	}
 	s := &scope{Restore: one}
-	for _, phase := range []func(context.Context, *scope) error{r.who, r.find, r.open, r.place, r.fill, r.restore, r.compare, r.clear} {
+	for _, phase := range []func(context.Context, *scope) error{r.who, r.find, r.open, r.place, r.fill, r.restore, r.load, r.compare, r.clear} {
 		if err := phase(ctx, s); err != nil {
 			return err
 		}
@@ -157,6 +157,9 @@ func (r *Reconciler) open(ctx context.Context, s *scope) (err error) {
 
 // restore puts the objects back. An interrupted pass begins again, and finds what is there.
 func (r *Reconciler) restore(ctx context.Context, s *scope) error {
+	if loading(s.Restore) {
+		return nil
+	}
 	if s.Status.StartedAt == nil {
 		s.Status.StartedAt = &metav1.Time{Time: r.Now().Truncate(time.Second)}
 		if err := r.Client.Status().Update(ctx, s.Restore); err != nil {

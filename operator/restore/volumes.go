@@ -38,27 +38,64 @@ func (r *Reconciler) fill(ctx context.Context, s *scope) error {
 			return err
 		}
 	}
-	if s.Spec.Mode == v1alpha1.RestoreDryRun || !slices.ContainsFunc(s.Status.Volumes, func(v v1alpha1.VolumeMove) bool { return !volumes.Over(&v) }) {
+	if s.Spec.Mode == v1alpha1.RestoreDryRun || !slices.ContainsFunc(s.Status.Volumes, func(v v1alpha1.VolumeMove) bool { return v.Database == nil && !volumes.Over(&v) }) {
 		return nil
 	}
 	if err := r.makeClaims(ctx, s); err != nil {
 		return err
 	}
+	for i := range s.Status.Volumes {
+		if v := &s.Status.Volumes[i]; v.Database == nil {
+			if err := r.step(ctx, s, v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// step brings what is to come back of a volume or a database one step on.
+func (r *Reconciler) step(ctx context.Context, s *scope, v *v1alpha1.VolumeMove) error {
 	port, err := depot.Port(s.from)
 	if err != nil {
 		return err
 	}
+	return r.Movers.Step(ctx, volumes.Task{
+		Operation: move.Restore, For: client.ObjectKeyFromObject(s.Restore), UID: s.UID, Namespace: s.Status.Namespace, Workspace: s.workspace.UID,
+		Claim: v.Name, Database: v.Database, Profile: v1alpha1.ProfileGeneral, User: v.User, Group: v.Group, FSGroup: v.FSGroup, StorePort: port,
+	}, v, s.Restore)
+}
+
+// load has databases brought back, after the objects among which their servers are.
+func (r *Reconciler) load(ctx context.Context, s *scope) error {
+	if s.Spec.Mode == v1alpha1.RestoreDryRun {
+		return nil
+	}
 	for i := range s.Status.Volumes {
 		v := &s.Status.Volumes[i]
-		t := volumes.Task{
-			Operation: move.Restore, For: client.ObjectKeyFromObject(s.Restore), UID: s.UID, Namespace: s.Status.Namespace, Workspace: s.workspace.UID,
-			Claim: v.Name, Profile: v1alpha1.ProfileGeneral, User: v.User, Group: v.Group, FSGroup: v.FSGroup, StorePort: port,
+		if v.Database == nil || volumes.Over(v) {
+			continue
 		}
-		if err := r.Movers.Step(ctx, t, v, s.Restore); err != nil {
+		if v.Attempt == 0 {
+			_, missing, err := r.Movers.Server(ctx, s.Status.Namespace, v.Database)
+			if err != nil {
+				return err
+			}
+			if missing != "" {
+				v.Phase, v.Message = v1alpha1.VolumeFailed, missing
+				continue
+			}
+		}
+		if err := r.step(ctx, s, v); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// loading tells whether the objects are back, since databases are on their way: then they are not put back again, over what has changed since.
+func loading(one *v1alpha1.Restore) bool {
+	return slices.ContainsFunc(one.Status.Volumes, func(v v1alpha1.VolumeMove) bool { return v.Database != nil && v.Attempt > 0 })
 }
 
 // decide says which volumes are filled: those that are not there, hold nothing yet or are to be replaced, and are not in use.
@@ -73,6 +110,9 @@ func (r *Reconciler) decide(ctx context.Context, s *scope, kept []volumes.Kept) 
 	for _, k := range kept {
 		v := k.Move(v1alpha1.VolumeWaiting)
 		v.Bytes, v.Files = 0, 0
+		if k.Database != nil && s.Spec.Into.NewWorkspace == "" && s.Spec.Into.Conflicts != v1alpha1.ConflictsReplace {
+			v.Phase, v.Message = v1alpha1.VolumeSkipped, "the database stays as it is: conflicts: Replace brings the dump back"
+		}
 		if i := slices.IndexFunc(there, func(c volumes.Claim) bool { return c.Name == k.Name }); i >= 0 && s.Spec.Into.NewWorkspace == "" {
 			c := there[i]
 			switch {
@@ -110,7 +150,7 @@ func (r *Reconciler) makeClaims(ctx context.Context, s *scope) error {
 	}
 	for i := range s.Status.Volumes {
 		v := &s.Status.Volumes[i]
-		if !volumes.Over(v) && !slices.ContainsFunc(there, func(c volumes.Claim) bool { return c.Name == v.Name }) {
+		if v.Database == nil && !volumes.Over(v) && !slices.ContainsFunc(there, func(c volumes.Claim) bool { return c.Name == v.Name }) {
 			v.Phase, v.Message = v1alpha1.VolumeFailed, fmt.Sprintf("there is no claim %s in %s: ask for it in spec.storage.volumes of the workspace, and write the restore anew", v.Name, s.Status.Namespace)
 		}
 	}

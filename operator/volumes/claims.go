@@ -15,10 +15,13 @@ import (
 // Nobody is as whom volumes are read that no pod uses.
 const Nobody = 65532
 
-// Claim is a volume of a workspace, and what a mover has to know of it.
+// Claim is a volume of a workspace, or a database, and what a mover has to know of it.
 type Claim struct {
-	Name    string
-	Profile v1alpha1.VolumeProfile
+	Name string
+	// Database is what is dumped instead of a volume, and Missing says why it cannot be.
+	Database *v1alpha1.Database
+	Missing  string
+	Profile  v1alpha1.VolumeProfile
 	// Bound tells whether there is a volume. Block: it is a device without files.
 	Bound, Block bool
 	// Pods are those that use it, by name.

@@ -40,7 +40,7 @@ type Context struct {
 	BrokerPort int32
 }
 
-// Task is one volume that is to be moved.
+// Task is one volume, or one database, that is to be moved.
 type Task struct {
 	Operation move.Operation
 	// For is the Backup or Restore, in the tenant's home namespace, or the BackupRepository whose volumes are maintained or verified.
@@ -52,6 +52,8 @@ type Task struct {
 	Workspace types.UID
 	// Claim is the volume's; of what is done for a BackupRepository it is [UpkeepClaim].
 	Claim string
+	// Database is what is dumped or brought back instead of a volume. Its name is [v1alpha1.DatabasePrefix] and its own, in place of the claim's.
+	Database *v1alpha1.Database
 	// Copied tells that a copy of the volume is read.
 	Copied  bool
 	Profile v1alpha1.VolumeProfile
@@ -111,6 +113,9 @@ func ForRepository(o client.Object) []reconcile.Request {
 
 // UpkeepClaim names the volumes of a tenant in a generation, where a claim's name is asked for.
 func UpkeepClaim(u v1alpha1.VolumeUpkeep) string { return fmt.Sprintf("%s.%d", u.Tenant, u.Generation) }
+
+// mounts tells whether a mover has a volume: one that is at a database or at a whole repository has none.
+func (t Task) mounts() bool { return t.Database == nil && !upkeep(t.Operation) }
 
 // upkeep tells whether an operation is of a whole repository, and needs no volume.
 func upkeep(o move.Operation) bool { return o == move.Maintain || o == move.Verify }
@@ -184,7 +189,11 @@ func pod(t Task, c Context) *corev1ac.PodSpecApplyConfiguration {
 				WithMedium(corev1.StorageMediumMemory).WithSizeLimit(resource.MustParse("16Mi"))),
 			corev1ac.Volume().WithName("cache").WithEmptyDir(corev1ac.EmptyDirVolumeSource().WithSizeLimit(resource.MustParse("1Gi"))),
 		)
-	if !upkeep(t.Operation) {
+	if t.Database != nil {
+		p.WithInitContainers(beside(t, c)).WithVolumes(corev1ac.Volume().WithName("dump").WithEmptyDir(corev1ac.EmptyDirVolumeSource().
+			WithMedium(corev1.StorageMediumMemory).WithSizeLimit(resource.MustParse("1Mi"))))
+	}
+	if t.mounts() {
 		p.WithVolumes(corev1ac.Volume().WithName("data").WithPersistentVolumeClaim(corev1ac.PersistentVolumeClaimVolumeSource().WithClaimName(claim)))
 	}
 	if t.Node != "" {
@@ -206,16 +215,24 @@ func container(t Task, c Context) *corev1ac.ContainerApplyConfiguration {
 				corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("320Mi"),
 				corev1.ResourceEphemeralStorage: resource.MustParse("1Gi"),
 			})).
-		WithSecurityContext(corev1ac.SecurityContext().
-			WithAllowPrivilegeEscalation(false).WithReadOnlyRootFilesystem(true).
-			WithCapabilities(corev1ac.Capabilities().WithDrop("ALL"))).
+		WithSecurityContext(closed()).
 		WithVolumeMounts(
 			corev1ac.VolumeMount().WithName("token").WithMountPath(path.Dir(move.TokenFile)).WithReadOnly(true),
 			corev1ac.VolumeMount().WithName("config").WithMountPath(move.ConfigFolder),
 			corev1ac.VolumeMount().WithName("cache").WithMountPath(move.CacheFolder),
 		)
-	if !upkeep(t.Operation) {
+	if t.Database != nil {
+		out.WithVolumeMounts(corev1ac.VolumeMount().WithName("dump").WithMountPath(move.DumpFolder))
+	}
+	if t.mounts() {
 		out.WithVolumeMounts(corev1ac.VolumeMount().WithName("data").WithMountPath(move.DataFolder).WithReadOnly(t.Operation == move.Backup))
 	}
 	return out
+}
+
+// closed is what every container of a mover's pod runs in.
+func closed() *corev1ac.SecurityContextApplyConfiguration {
+	return corev1ac.SecurityContext().
+		WithAllowPrivilegeEscalation(false).WithReadOnlyRootFilesystem(true).
+		WithCapabilities(corev1ac.Capabilities().WithDrop("ALL"))
 }

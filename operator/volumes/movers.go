@@ -57,7 +57,7 @@ func (m *Movers) Step(ctx context.Context, t Task, v *v1alpha1.VolumeMove, of cl
 	}
 	v.Attempt = max(v.Attempt, 1)
 	t.Attempt = v.Attempt
-	if t.Operation == move.Backup {
+	if t.Operation == move.Backup && t.Database == nil {
 		if err := m.copied(ctx, t, v); err != nil {
 			return err
 		}
@@ -174,13 +174,13 @@ func (m *Movers) watch(ctx context.Context, t Task, v *v1alpha1.VolumeMove, job 
 		return fmt.Errorf("listing the pods of movers in %s: %w", t.Namespace, err)
 	}
 	begun := false
-	why := "its pod is not made: most often the quota of " + t.Namespace + " has no room for 1 CPU and 320Mi of limits; \"kubectl describe job " + job.Name + "\" there says why"
+	why := "its pod is not made: most often the quota of " + t.Namespace + " has no room for " + t.needs() + " of limits; \"kubectl describe job " + job.Name + "\" there says why"
 	for _, p := range pods.Items {
 		if owner := metav1.GetControllerOf(&p); owner == nil || owner.UID != job.UID {
 			continue
 		}
 		begun = p.Status.Phase != corev1.PodPending
-		why = "its pod " + p.Name + " has not begun: the pod's status says why"
+		why = "its pod " + p.Name + " has not begun: " + held(&p)
 	}
 	if begun {
 		v.Phase = v1alpha1.VolumeMoving
@@ -201,10 +201,20 @@ func (m *Movers) watch(ctx context.Context, t Task, v *v1alpha1.VolumeMove, job 
 	return nil
 }
 
+// held says what holds a pod that has not begun.
+func held(p *corev1.Pod) string {
+	for _, c := range p.Status.InitContainerStatuses {
+		if c.State.Waiting != nil && c.State.Waiting.Reason == "CreateContainerConfigError" { // the Secret, or a key of it
+			return c.State.Waiting.Message
+		}
+	}
+	return "the pod's status says why"
+}
+
 // wait is for a mover.
 func wait(v *v1alpha1.VolumeMove, why string, after time.Duration) error {
 	v.Message = why
-	return &outcome.Wait{Reason: v1alpha1.ReasonMovingVolumes, Message: "volume " + v.Name + " is on its way: status.volumes says how far", After: after}
+	return &outcome.Wait{Reason: v1alpha1.ReasonMovingVolumes, Message: what(v) + " is on its way: status.volumes says how far", After: after}
 }
 
 func fail(v *v1alpha1.VolumeMove, why string) {
@@ -234,6 +244,8 @@ func (m *Movers) judge(v *v1alpha1.VolumeMove, end *time.Time, r *move.Report) e
 		}
 		switch r.Failure.Class {
 		case move.FailureStore, move.FailureStalled, move.FailureInterrupted:
+		case move.FailureSource, move.FailureTarget: // a server of a database may be restarted; what broke off has left nothing
+			passes = v.Database != nil
 		default:
 			passes = false
 		}
@@ -248,6 +260,14 @@ func (m *Movers) judge(v *v1alpha1.VolumeMove, end *time.Time, r *move.Report) e
 	}
 	v.Attempt++
 	return wait(v, why+"; it is tried again", time.Millisecond)
+}
+
+// what names what is moved.
+func what(v *v1alpha1.VolumeMove) string {
+	if v.Database != nil {
+		return v.Name
+	}
+	return "volume " + v.Name
 }
 
 // Damaged tells whether a volume failed since the store has lost or changed what was written.

@@ -64,6 +64,9 @@ func (o *Orders) Order(ctx context.Context, m broker.Mover) (move.Order, error) 
 	if out.Store, out.Password, out.LockDays, err = o.Depot.Volumes(ctx, r, t, w.volume.Generation); err != nil {
 		return move.Order{}, err
 	}
+	if w.volume.Database != nil {
+		out.Path, out.Stream = "", &move.Stream{Name: dumpName, Socket: move.DumpSocket}
+	}
 	switch w.operation {
 	case move.Backup:
 		out.Backup = string(m.For)

@@ -97,6 +97,7 @@ var elsewhere = map[string][]string{
 	"serviceaccounts.":                     {"impersonate"},              // what an offering's manifests become is written as a workspace's account
 	"nodes.":                               {"get"},                      // does the node of a pod that says nothing still exist?
 	"pods.":                                {"get"},                      // who calls the broker
+	"services.":                            {"get"},                      // is there a server of a database that is to be dumped?
 	"jobs.batch":                           {"create", "get", "patch", "delete"},
 	"networkpolicies.networking.k8s.io":    {"delete"}, // that of a stack that goes
 	"endpointslices.discovery.k8s.io":      {"get"},

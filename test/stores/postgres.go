@@ -97,6 +97,18 @@ func (p *Postgres) Do(t *testing.T, database string, statements ...string) {
 	}
 }
 
+// Env are the variables by which PostgreSQL's own programs, which it puts on PATH, find a database as superuser.
+func (p *Postgres) Env(t *testing.T, database string) []string {
+	t.Helper()
+	host, port, err := net.SplitHostPort(p.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []string{
+		"PATH=" + postgresFolder(t) + ":" + os.Getenv("PATH"), "PGHOST=" + host, "PGPORT=" + port, "PGDATABASE=" + database, "PGUSER=" + superuser, "PGPASSWORD=" + password,
+	}
+}
+
 func (p *Postgres) connect(ctx context.Context, database string) (*pgx.Conn, error) {
 	u := p.Store(p.Addr, database)
 	u.User = url.UserPassword(superuser, password)

@@ -56,6 +56,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ConsortiumSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ConsortiumStatus"):
 		return &apiv1alpha1.ConsortiumStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Database"):
+		return &apiv1alpha1.DatabaseApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Defaults"):
 		return &apiv1alpha1.DefaultsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Demand"):

@@ -1,6 +1,9 @@
 // Command broletto-mover does one backup, restore, verification or maintenance of a volume and ends. It is made to run in a Job. Its
 // order, which has secrets, comes from the operator's broker or in a file; how far it is goes to the broker and to standard output, a JSON
 // object on a line, and so does its report at the end.
+//
+// With dump or load for its only argument, it runs PostgreSQL's client programs for a mover in the same pod: one has the password of the database, the
+// other the order.
 package main
 
 import (
@@ -22,6 +25,7 @@ import (
 	_ "golang.org/x/crypto/x509roots/fallback" // an image without a distribution has no public authorities
 
 	"github.com/broletto/broletto/operator/broker/client"
+	"github.com/broletto/broletto/operator/dump"
 	"github.com/broletto/broletto/operator/move"
 	"github.com/broletto/broletto/operator/mover"
 	"github.com/broletto/broletto/operator/run"
@@ -42,7 +46,14 @@ func program() int {
 	order := flag.String("order", "", "file of the order; /dev/fd/3 is file descriptor 3. Empty: the broker is asked that "+run.EnvBroker+" names")
 	report := flag.String("report", "", "file for the report, such as /dev/termination-log; it is on standard output in any case")
 	flag.Parse()
-	if err := do(ctx, *order, *report); err != nil {
+	err := error(nil)
+	switch flag.Arg(0) {
+	case "dump", "load":
+		err = dump.PostgreSQL(move.DumpSocket, flag.Arg(0) == "load", os.Environ(), os.Stderr).Serve(ctx)
+	default:
+		err = do(ctx, *order, *report)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "broletto-mover:", err)
 		return 1
 	}

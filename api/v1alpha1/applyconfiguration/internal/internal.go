@@ -191,6 +191,14 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: com.github.broletto.broletto.api.v1alpha1.RepositoryName
           elementRelationship: associative
+    - name: databases
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.Database
+          elementRelationship: associative
+          keys:
+          - name
     - name: drill
       type:
         namedType: com.github.broletto.broletto.api.v1alpha1.Drill
@@ -570,6 +578,30 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.broletto.broletto.api.v1alpha1.Country
   scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.DataClass
+  scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.Database
+  map:
+    fields:
+    - name: credentialsSecret
+      type:
+        scalar: string
+    - name: database
+      type:
+        scalar: string
+    - name: engine
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.DatabaseEngine
+    - name: name
+      type:
+        scalar: string
+    - name: port
+      type:
+        scalar: numeric
+      default: 5432
+    - name: service
+      type:
+        scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.DatabaseEngine
   scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.Date
   scalar: untyped
@@ -1903,6 +1935,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: bytesPerSecond
       type:
         scalar: numeric
+    - name: database
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Database
     - name: files
       type:
         scalar: numeric

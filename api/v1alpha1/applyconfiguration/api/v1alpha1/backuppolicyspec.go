@@ -37,6 +37,9 @@ type BackupPolicySpecApplyConfiguration struct {
 	Drill *DrillApplyConfiguration `json:"drill,omitempty"`
 	// hooks are commands for the tenant's own pods around the backups of this policy, in this order before and the other way round after them.
 	Hooks []HookApplyConfiguration `json:"hooks,omitempty"`
+	// databases are dumped in each backup of this policy, in this order, after the volumes were read: as a stream, without a file that would hold the dump.
+	// A database whose workspace lacks the Service, or where no pod of it runs, is left out, and the backup says so.
+	Databases []DatabaseApplyConfiguration `json:"databases,omitempty"`
 }
 
 // BackupPolicySpecApplyConfiguration constructs a declarative configuration of the BackupPolicySpec type for use with
@@ -138,6 +141,19 @@ func (b *BackupPolicySpecApplyConfiguration) WithHooks(values ...*HookApplyConfi
 			panic("nil value passed to WithHooks")
 		}
 		b.Hooks = append(b.Hooks, *values[i])
+	}
+	return b
+}
+
+// WithDatabases adds the given value to the Databases field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Databases field.
+func (b *BackupPolicySpecApplyConfiguration) WithDatabases(values ...*DatabaseApplyConfiguration) *BackupPolicySpecApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithDatabases")
+		}
+		b.Databases = append(b.Databases, *values[i])
 	}
 	return b
 }

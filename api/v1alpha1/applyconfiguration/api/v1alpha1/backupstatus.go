@@ -34,7 +34,7 @@ type BackupStatusApplyConfiguration struct {
 	Bytes *int64 `json:"bytes,omitempty"`
 	// written is how many files were new in the store; what did not change since the last backup is not written again.
 	Written *int64 `json:"written,omitempty"`
-	// volumes is how the volumes are backed up, by claim, at most 256.
+	// volumes is how the volumes are backed up, by claim, and databases as database/<name>; at most 256.
 	Volumes []VolumeMoveApplyConfiguration `json:"volumes,omitempty"`
 	// hooks are those of its policy.
 	Hooks []HookRunApplyConfiguration `json:"hooks,omitempty"`

@@ -38,7 +38,7 @@ type RestoreStatusApplyConfiguration struct {
 	Refused []LeftOutApplyConfiguration `json:"refused,omitempty"`
 	// lost names what the backup no longer holds, at most 64.
 	Lost []string `json:"lost,omitempty"`
-	// volumes is how the volumes are restored, by claim, at most 256.
+	// volumes is how the volumes are restored, by claim, and databases as database/<name>; at most 256.
 	Volumes []VolumeMoveApplyConfiguration `json:"volumes,omitempty"`
 	// bytesRead is how many bytes of objects were read, unpacked.
 	BytesRead *int64 `json:"bytesRead,omitempty"`

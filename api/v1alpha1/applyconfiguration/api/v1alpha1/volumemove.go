@@ -10,14 +10,16 @@ import (
 // VolumeMoveApplyConfiguration represents a declarative configuration of the VolumeMove type for use
 // with apply.
 //
-// VolumeMove is how a mover gets on with one volume.
+// VolumeMove is how a mover gets on with one volume, or one database.
 type VolumeMoveApplyConfiguration struct {
-	// name is that of the claim.
+	// name is that of the claim, or database/ and the name of the database.
 	Name *string `json:"name,omitempty"`
 	// phase is Waiting, Moving, Done, Skipped or Failed.
 	Phase *apiv1alpha1.VolumePhase `json:"phase,omitempty"`
 	// message says why it waits, failed or was skipped, and the way out.
 	Message *string `json:"message,omitempty"`
+	// database is what is dumped, or brought back; absent: it is a volume.
+	Database *DatabaseApplyConfiguration `json:"database,omitempty"`
 	// from is Snapshot, where the volume's class takes snapshots and the workspace's quota has room for a copy of it, else Volume.
 	From *apiv1alpha1.VolumeOrigin `json:"from,omitempty"`
 	// attempt counts the movers that were at it.
@@ -79,6 +81,14 @@ func (b *VolumeMoveApplyConfiguration) WithPhase(value apiv1alpha1.VolumePhase) 
 // If called multiple times, the Message field is set to the value of the last call.
 func (b *VolumeMoveApplyConfiguration) WithMessage(value string) *VolumeMoveApplyConfiguration {
 	b.Message = &value
+	return b
+}
+
+// WithDatabase sets the Database field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Database field is set to the value of the last call.
+func (b *VolumeMoveApplyConfiguration) WithDatabase(value *DatabaseApplyConfiguration) *VolumeMoveApplyConfiguration {
+	b.Database = value
 	return b
 }
 
