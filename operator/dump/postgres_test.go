@@ -3,7 +3,6 @@ package dump
 import (
 	"bytes"
 	"errors"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -23,13 +22,7 @@ func TestPostgreSQL(t *testing.T) {
 	}
 	count := func(database string) string {
 		t.Helper()
-		cmd := exec.Command("psql", "-AtXc", "SELECT count(*) || ' ' || md5(string_agg(id || nome, ',' ORDER BY id)) FROM cittadini") //nolint:noctx // it ends
-		cmd.Env = db.Env(t, database)
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
-		return string(out)
+		return db.Ask(t, database, "SELECT count(*) || ' ' || md5(string_agg(id || nome, ',' ORDER BY id)) FROM cittadini")
 	}
 	text, err := open(t.Context(), t, server("prima", false))
 	if err != nil || len(text) < 1<<20 {

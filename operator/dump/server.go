@@ -44,7 +44,7 @@ func PostgreSQL(socket string, loads bool, environ []string, log io.Writer) Serv
 	database := ""
 	for _, e := range environ {
 		if strings.HasPrefix(e, "PG") || strings.HasPrefix(e, "PATH=") {
-			s.Env = append(s.Env, e)
+			s.Env = append(s.Env, strings.TrimRight(e, "\r\n")) // a Secret that was made from a file often has a line's end
 		}
 		if name, is := strings.CutPrefix(e, "PGDATABASE="); is {
 			database = name

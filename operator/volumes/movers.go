@@ -229,14 +229,18 @@ func (m *Movers) judge(v *v1alpha1.VolumeMove, end *time.Time, r *move.Report) e
 	passes := true
 	if r != nil {
 		v.Bytes, v.Files, v.Sent, v.Received = r.Bytes, r.Files, r.Requests.Sent, r.Requests.Received
-		v.Snapshot, v.Root = r.Snapshot, r.Root
+		if r.Operation == move.Backup { // what is restored stays what it was, also for the next attempt
+			v.Snapshot, v.Root = r.Snapshot, r.Root
+		}
 		if r.Failure == nil {
 			v.Phase = v1alpha1.VolumeDone
 			return nil
 		}
 		why = string(r.Failure.Class) + ": " + r.Failure.Message
 		for _, p := range r.Problems {
-			why += "; " + p.Path + ": " + p.Message
+			if p.Message != r.Failure.Message { // as that of a dump, which is all there is
+				why += "; " + p.Path + ": " + p.Message
+			}
 		}
 		if r.Failure.Class == move.FailureSource && r.Snapshot != "" { // the snapshot has the rest
 			v.Phase, v.Message = v1alpha1.VolumeDone, condition.Cut(why, messageBytes)

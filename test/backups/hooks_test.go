@@ -13,18 +13,25 @@ import (
 	"github.com/broletto/broletto/test/stage"
 )
 
+// pod makes a pod of the workspace's, with the label app.
+func (s *scene) pod(name string) *corev1.Pod {
+	s.Helper()
+	pod := &corev1.Pod{ObjectMeta: stage.In(s.workspace.TargetNamespace(), name)}
+	pod.Labels = map[string]string{"app": name}
+	pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsNonRoot: new(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}}
+	pod.Spec.Containers = []corev1.Container{{Name: name, Image: "registry.example/" + name + ":1", SecurityContext: &corev1.SecurityContext{
+		AllowPrivilegeEscalation: new(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+	}}}
+	s.Create(pod)
+	return pod
+}
+
 // TestHooks: a backup whose hook fails is not made, and begun anew later; one whose pods do not run is made, and says so. What hooks do in pods
 // that run is seen on the cluster with nodes.
 func TestHooks(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "hooks")
-	pod := &corev1.Pod{ObjectMeta: stage.In(s.workspace.TargetNamespace(), "db")}
-	pod.Labels = map[string]string{"app": "db"}
-	pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsNonRoot: new(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}}
-	pod.Spec.Containers = []corev1.Container{{Name: "db", Image: "registry.example/db:1", SecurityContext: &corev1.SecurityContext{
-		AllowPrivilegeEscalation: new(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
-	}}}
-	s.Create(pod)
+	pod := s.pod("db")
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "db", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}
 	if err := s.Admin.Status().Update(t.Context(), pod); err != nil { // it says that it runs, and no kubelet answers for it
 		t.Fatal(err)

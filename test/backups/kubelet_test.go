@@ -21,10 +21,12 @@ import (
 
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/operator/broker"
+	"github.com/broletto/broletto/operator/dump"
 	"github.com/broletto/broletto/operator/move"
 	"github.com/broletto/broletto/operator/mover"
 	"github.com/broletto/broletto/operator/volumes"
 	"github.com/broletto/broletto/test/stage"
+	"github.com/broletto/broletto/test/stores"
 )
 
 // kubelet runs the pods of movers in this process, on folders that stand for volumes. Everything else of them is real: the Job controller makes
@@ -35,6 +37,8 @@ type kubelet struct {
 	class   string
 	folders string
 	orders  *volumes.Orders
+	// server is where all Services of databases lead to.
+	server *stores.Postgres
 
 	// upkeep has it run movers that look after the repository too. What they do is written whenever they are done: nothing is at rest meanwhile.
 	upkeep bool
@@ -169,7 +173,16 @@ func (k *kubelet) run(ctx context.Context, p *corev1.Pod, o move.Order) error {
 		return err
 	}
 	o.Config, o.Cache = filepath.Join(work, "config"), filepath.Join(work, "cache")
-	if err := errors.Join(os.MkdirAll(o.Path, 0o700), os.Mkdir(o.Config, 0o700), os.Mkdir(o.Cache, 0o700)); err != nil {
+	if o.Stream != nil {
+		end, err := k.beside(ctx, p, o.Stream)
+		if err != nil {
+			return err
+		}
+		defer end()
+	} else if err := os.MkdirAll(o.Path, 0o700); err != nil {
+		return err
+	}
+	if err := errors.Join(os.Mkdir(o.Config, 0o700), os.Mkdir(o.Cache, 0o700)); err != nil {
 		return err
 	}
 	message := ""
@@ -189,6 +202,45 @@ func (k *kubelet) run(ctx context.Context, p *corev1.Pod, o move.Order) error {
 		Name: "mover", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Message: message, FinishedAt: metav1.Now()}},
 	}}
 	return k.admin.Status().Update(ctx, p)
+}
+
+// beside runs the container beside a mover that is at a database, with what its environment says of the account.
+func (k *kubelet) beside(ctx context.Context, p *corev1.Pod, s *move.Stream) (end func(), err error) {
+	c := p.Spec.InitContainers[0]
+	env := []string{"PATH=" + os.Getenv("PATH")}
+	for _, e := range k.server.Env(k.T, "") {
+		if name, _, _ := strings.Cut(e, "="); name == "PATH" || name == "PGHOST" || name == "PGPORT" {
+			env = append(env, e)
+		}
+	}
+	for _, e := range c.Env {
+		value := e.Value
+		if e.Name == "PATH" || e.Name == "PGHOST" || e.Name == "PGPORT" {
+			continue
+		}
+		if e.ValueFrom != nil {
+			secret, from := &corev1.Secret{}, e.ValueFrom.SecretKeyRef
+			if err := k.Admin.Get(ctx, client.ObjectKey{Namespace: p.Namespace, Name: from.Name}, secret); err != nil {
+				return nil, err
+			}
+			value = string(secret.Data[from.Key])
+		}
+		env = append(env, e.Name+"="+value)
+	}
+	folder, err := os.MkdirTemp("", "s") // names of sockets are short
+	if err != nil {
+		return nil, err
+	}
+	s.Socket = filepath.Join(folder, "s")
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- dump.PostgreSQL(s.Socket, c.Args[0] == "load", env, k.Output()).Serve(ctx) }()
+	return func() {
+		cancel()
+		if err := errors.Join(<-ended, os.RemoveAll(folder)); err != nil {
+			k.Error(err)
+		}
+	}, nil
 }
 
 // write makes files in a folder, by name.

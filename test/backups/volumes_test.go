@@ -168,9 +168,7 @@ func (k *kubelet) made(t *testing.T, b *v1alpha1.Backup) *v1alpha1.Backup {
 	s := k.on(t)
 	s.Until(b.Name+" is Ready", func() error {
 		s.Read(b)
-		if slices.ContainsFunc(b.Status.Volumes, func(v v1alpha1.VolumeMove) bool { return strings.HasSuffix(v.Message, "it is tried again") }) {
-			s.ahead.Add(int64(time.Minute))
-		}
+		s.hurry(b.Status.Volumes)
 		if !condition.True(b, v1alpha1.ConditionReady) {
 			return fmt.Errorf("it is %s; volumes %+v", stage.Condition(b, v1alpha1.ConditionReady), b.Status.Volumes)
 		}

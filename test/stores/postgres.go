@@ -109,6 +109,20 @@ func (p *Postgres) Env(t *testing.T, database string) []string {
 	}
 }
 
+// Ask runs a query as superuser, and returns the text that it answers.
+func (p *Postgres) Ask(t *testing.T, database, query string) (text string) {
+	t.Helper()
+	c, err := p.connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close(context.WithoutCancel(t.Context())) }()
+	if err := c.QueryRow(t.Context(), query).Scan(&text); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return text
+}
+
 func (p *Postgres) connect(ctx context.Context, database string) (*pgx.Conn, error) {
 	u := p.Store(p.Addr, database)
 	u.User = url.UserPassword(superuser, password)
