@@ -53,7 +53,7 @@ runner-image: ## The same for the runner of stacks, with its engines (ARGS="-add
 	@GOTOOLCHAIN=$(IMAGE_GO) go run -C hack/image ./cmd/image -program broletto-runner $(ARGS)
 
 .PHONY: mover-image
-mover-image: ## The same for the mover of volumes
+mover-image: ## The same for the mover of volumes and dumps (ARGS=-databases for those, with Debian's PostgreSQL of this machine)
 	@GOTOOLCHAIN=$(IMAGE_GO) go run -C hack/image ./cmd/image -program broletto-mover $(ARGS)
 
 ##@ How it is proven

@@ -16,26 +16,36 @@ func TestPostgres(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root runs programs in a root of their own")
 	}
-	files, err := Postgres(t.TempDir())
-	if errors.Is(err, fs.ErrNotExist) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	root := t.TempDir()
-	for _, f := range files {
-		if err := put(root, f); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, program := range []string{"postgres", "initdb", "pg_isready", "pg_dump", "pg_restore", "psql"} {
-		cmd := exec.Command("/bin/"+program, "--version")
-		cmd.Dir, cmd.Env = "/", []string{}
-		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root, Credential: &syscall.Credential{Uid: 999, Gid: 999}}
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%s --version: %v: %s", program, err, out)
-		}
+	for name, c := range map[string]struct {
+		files    func() ([]File, error)
+		programs []string
+	}{
+		"server":  {func() ([]File, error) { return Postgres(t.TempDir()) }, append([]string{"postgres", "initdb", "psql"}, PostgresClients...)},
+		"clients": {PostgresClient, PostgresClients},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files, err := c.files()
+			if errors.Is(err, fs.ErrNotExist) {
+				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			root := t.TempDir()
+			for _, f := range files {
+				if err := put(root, f); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, program := range c.programs {
+				cmd := exec.Command("/bin/"+program, "--version")
+				cmd.Dir, cmd.Env = "/", []string{}
+				cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root, Credential: &syscall.Credential{Uid: 999, Gid: 999}}
+				if out, err := cmd.CombinedOutput(); err != nil {
+					t.Errorf("%s --version: %v: %s", program, err, out)
+				}
+			}
+		})
 	}
 }
 

@@ -102,10 +102,16 @@ func images(ctx context.Context, o Options, bin string) ([]image.Image, error) {
 	}
 	runner.Files[runtime.GOARCH] = append(runner.Files[runtime.GOARCH], beside...)
 	runner.Stored = true // hundreds of megabytes that travel no farther than this disk
+	mover := one(image.NonRoot, release.Mover, "ghcr.io/broletto/"+release.Mover+":"+version)
+	clients, err := image.PostgresClient()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a box does without
+		return nil, err
+	}
+	mover.Files[runtime.GOARCH] = append(mover.Files[runtime.GOARCH], clients...)
 	all := []image.Image{
 		one(image.NonRoot, release.Operator, "ghcr.io/broletto/"+release.Operator+":"+version, probeImage),
 		runner,
-		one(image.NonRoot, release.Mover, "ghcr.io/broletto/"+release.Mover+":"+version),
+		mover,
 		one("", "pause", pauseImage),
 		one("", "coredns", corednsImage),
 		{Names: []string{busyboxImage}, Files: map[string][]image.File{runtime.GOARCH: tools}, Env: []string{"PATH=/bin"}},

@@ -38,6 +38,7 @@ func TestBackups(t *testing.T) {
 	t.Run("Objects", s.objects)
 	t.Run("Database", s.database)
 	t.Run("Drill", s.drill)
+	t.Run("Dumps", s.dumps)
 	t.Run("Hooks", s.hooks)
 }
 

@@ -87,11 +87,17 @@ func (s *safe) runs(t *testing.T, name string) {
 // policy has the comune write a policy with hooks, and returns the first backup that comes of it. What it says is for the test.
 func (s *safe) policy(t *testing.T, name string, hooks ...v1alpha1.Hook) *v1alpha1.Backup {
 	t.Helper()
+	return s.policyWith(t, name, func(p *v1alpha1.BackupPolicySpec) { p.Hooks = hooks })
+}
+
+func (s *safe) policyWith(t *testing.T, name string, edit func(*v1alpha1.BackupPolicySpec)) *v1alpha1.Backup {
+	t.Helper()
 	p := &v1alpha1.BackupPolicy{ObjectMeta: stage.In("lugano", name)}
 	p.Spec = v1alpha1.BackupPolicySpec{
 		Workspaces: []v1alpha1.WorkspaceName{"archivio"}, Repository: v1alpha1.RepositoryName(s.repository.Name),
-		Schedule: "30 2 * * *", Retention: v1alpha1.Retention{Last: 1}, Hooks: hooks,
+		Schedule: "30 2 * * *", Retention: v1alpha1.Retention{Last: 1},
 	}
+	edit(&p.Spec)
 	if err := s.c.Create(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
@@ -152,5 +158,64 @@ CREATE TABLE cittadini AS SELECT id, md5(id::text) AS nome FROM generate_series(
 	s.shell(t, "db-0", "psql -h /tmp -U postgres -qc 'CREATE DATABASE prova' && pg_restore -h /tmp -U postgres -d prova /dati/anagrafe.dump")
 	if got := s.shell(t, "db-0", count+"prova"); got != want {
 		t.Errorf("the dump has %q, want %q", got, want)
+	}
+}
+
+// serveAnew is a server that begins without data and with an empty database of its own, as images of databases do.
+const serveAnew = `set -e
+data=/tmp/postgres
+initdb -D $data -U postgres --auth=trust --no-locale --encoding=UTF8
+echo 'host anagrafe anagrafe all scram-sha-256' >> $data/pg_hba.conf
+printf "CREATE ROLE anagrafe LOGIN PASSWORD '%s';\n\nCREATE DATABASE anagrafe OWNER anagrafe;\n" "$PASSWORD" | postgres --single -j -D $data postgres
+exec postgres -D $data -c listen_addresses=* -c unix_socket_directories=/tmp -c shared_buffers=16MB`
+
+// dumps: a database is dumped as its own account, without a file and without a hook, and comes back into a server that has lost everything.
+func (s *safe) dumps(t *testing.T) {
+	const ask = `psql -h /tmp -U postgres -At -c "SELECT count(*) || ' ' || md5(string_agg(id || nome, ',' ORDER BY id)) FROM cittadini" anagrafe`
+	db := server()
+	db.Name = "dumped"
+	labels := map[string]string{"app": "dumped"}
+	db.Spec.Selector.MatchLabels, db.Spec.Template.Labels = labels, labels
+	pod := &db.Spec.Template.Spec
+	c := &pod.Containers[0]
+	c.Command = []string{"sh", "-c", serveAnew}
+	c.VolumeMounts = []corev1.VolumeMount{{Name: "dati", MountPath: "/tmp"}}
+	c.Env = []corev1.EnvVar{{Name: "PASSWORD", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
+		LocalObjectReference: corev1.LocalObjectReference{Name: "dumped"}, Key: "password",
+	}}}}
+	pod.Volumes = []corev1.Volume{{Name: "dati", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+	for _, o := range []client.Object{
+		&corev1.Secret{ObjectMeta: stage.In(archivio, "dumped"), StringData: map[string]string{"username": "anagrafe", "password": "segreta"}},
+		&corev1.Service{ObjectMeta: stage.In(archivio, "dumped"), Spec: corev1.ServiceSpec{Selector: labels, Ports: []corev1.ServicePort{{Port: 5432}}}},
+		db,
+	} {
+		if err := s.c.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { the.gone(t, s.c, o) })
+	}
+	s.runs(t, "dumped-0")
+	s.shell(t, "dumped-0", `psql -h /tmp -U anagrafe -q -v ON_ERROR_STOP=1 anagrafe -c "
+CREATE TABLE cittadini AS SELECT id, md5(id::text) AS nome FROM generate_series(1, 200000) id; CREATE UNIQUE INDEX ON cittadini (id)"`)
+	want := s.shell(t, "dumped-0", ask)
+	b := s.policyWith(t, "dump", func(p *v1alpha1.BackupPolicySpec) {
+		p.Databases = []v1alpha1.Database{{Name: "anagrafe", Engine: v1alpha1.EnginePostgreSQL, Service: "dumped", Database: "anagrafe", CredentialsSecret: "dumped"}}
+	})
+	s.ready(t, b)
+	i := slices.IndexFunc(b.Status.Volumes, func(v v1alpha1.VolumeMove) bool { return v.Name == "database/anagrafe" })
+	if i < 0 || !condition.True(b, v1alpha1.ConditionWhole) || b.Status.Volumes[i].Phase != v1alpha1.VolumeDone || b.Status.Volumes[i].Bytes < 5<<20 {
+		t.Fatalf("the backup says %+v", b.Status)
+	}
+	t.Logf("a dump: %+v", b.Status.Volumes[i])
+
+	the.gone(t, s.c, db)
+	the.gone(t, s.c, &corev1.Pod{ObjectMeta: stage.In(archivio, "dumped-0")}) // and with it all that it had
+	r := s.bring(t, "dump", b.Name, v1alpha1.ConflictsReplace)
+	i = slices.IndexFunc(r.Status.Volumes, func(v v1alpha1.VolumeMove) bool { return v.Name == "database/anagrafe" })
+	if i < 0 || r.Status.Volumes[i].Phase != v1alpha1.VolumeDone {
+		t.Errorf("the restore says %+v", r.Status)
+	}
+	if got := s.shell(t, "dumped-0", ask); got != want {
+		t.Errorf("the server has %q, want %q", got, want)
 	}
 }

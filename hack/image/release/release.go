@@ -3,7 +3,8 @@
 //
 // The operator's image holds one file, the program: what it needs of a distribution is inside it (time zones) or comes from the cluster (the
 // certificate of the API server) or from the program (those of public authorities). The mover's is like it. The runner's holds the engines
-// beside the program, and the certificates of public authorities in a file. There is no shell, no user database, and nothing to update but
+// beside the program, and the certificates of public authorities in a file; the mover's may hold what dumps databases, which makes it depend on
+// the Debian packages of the machine, too. There is no shell, no user database, and nothing to update but
 // the programs.
 package release
 
@@ -17,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"time"
 
@@ -51,8 +53,10 @@ type Options struct {
 	Archs   []string // such as amd64 and arm64
 	Tag     string   // empty: the version
 	// Add are programs that the runner's image has beside its engines: files by name, such as terraform. Who makes the image has the right to.
-	Add      map[string]string
-	Progress io.Writer // told about engines that are built, which takes minutes
+	Add map[string]string
+	// Databases has the mover's image have what dumps databases and brings them back, as Debian's packages installed it on this machine.
+	Databases bool
+	Progress  io.Writer // told about engines that are built, which takes minutes
 
 	engines func(ctx context.Context, progress io.Writer, checkout, arch string) (dir string, programs []string, err error) // of tests
 }
@@ -64,7 +68,7 @@ type Made struct {
 	Archive, Bill string   // files
 	Binaries      []Binary // by architecture and path
 	Dirty         bool     // the checkout differed from its commit, so nobody can make this again
-	Added         []string // by Options.Add
+	Added         []string // by Options.Add or Databases
 }
 
 // Make makes an image of a release.
@@ -73,6 +77,8 @@ func Make(ctx context.Context, o Options) (Made, error) {
 	switch {
 	case !known:
 		return Made{}, fmt.Errorf("program %q has no image: choose from %s, %s and %s", o.Program, Operator, Runner, Mover)
+	case o.Databases && (o.Program != Mover || !slices.Equal(o.Archs, []string{runtime.GOARCH})):
+		return Made{}, fmt.Errorf("programs of databases are those of this machine: they go into the image of %s for %s alone", Mover, runtime.GOARCH)
 	case len(o.Add) > 0 && (o.Program != Runner || len(o.Archs) != 1):
 		return Made{}, errors.New("programs are added to the image of " + Runner + " for one architecture: say which with -arch")
 	}
@@ -123,6 +129,13 @@ func (p program) make(ctx context.Context, o Options, c commit, version string) 
 				return Made{}, err
 			}
 			files[arch] = append(files[arch], beside...)
+		}
+		if o.Databases {
+			clients, err := image.PostgresClient()
+			if err != nil {
+				return Made{}, err
+			}
+			files[arch], made.Added = append(files[arch], clients...), image.PostgresClients
 		}
 		binaries, err := readBinaries(arch, files[arch])
 		if err != nil {

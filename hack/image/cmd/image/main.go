@@ -36,12 +36,16 @@ func run(ctx context.Context) error {
 	archs := flag.String("arch", "", "architectures; another list gives another digest (default: amd64,arm64, but of "+release.Runner+" this machine's, as each is built for minutes)")
 	add := additions{}
 	flag.Var(add, "add", "program that "+release.Runner+" has beside its engines, such as terraform=/usr/local/bin/terraform; may be given several times")
+	databases := flag.Bool("databases", false, "have "+release.Mover+" have PostgreSQL's client programs, as Debian's packages installed them on this machine, and make it for its architecture alone")
 	tag := flag.String("tag", "", "tag of the image (default: the chart's appVersion, with -dirty where something is not committed)")
 	flag.Parse()
 	if *archs == "" {
 		*archs = map[string]string{release.Operator: "amd64,arm64", release.Runner: runtime.GOARCH, release.Mover: "amd64,arm64"}[*program]
 	}
-	o := release.Options{Program: *program, Archs: strings.Split(*archs, ","), Tag: *tag, Out: *out, Add: add, Progress: os.Stderr}
+	if *databases {
+		*archs = runtime.GOARCH
+	}
+	o := release.Options{Databases: *databases, Program: *program, Archs: strings.Split(*archs, ","), Tag: *tag, Out: *out, Add: add, Progress: os.Stderr}
 	var err error
 	if o.Root, err = filepath.Abs(*root); err != nil {
 		return err
@@ -84,6 +88,9 @@ func report(w io.Writer, root, program string, made release.Made) error {
 	}
 	fmt.Fprintf(w, "image    %s\ndigest   %s\n", made.Name, made.Digest)
 	for _, b := range made.Binaries {
+		if b.Info == nil && strings.Contains(b.Path, ".so") { // the bill has libraries
+			continue
+		}
 		beside := strings.TrimPrefix(b.Path, "/"+program)
 		if b.Info == nil {
 			fmt.Fprintf(w, "binary   linux/%s%s, not made by Go, %.1f MB\n", b.Arch, beside, float64(b.Size)/1e6)
