@@ -2,6 +2,7 @@ package v1alpha1_test
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 )
 
@@ -75,6 +76,34 @@ func backupRepositoryRows() map[string]row {
 	rows["status: region of the operator's hand"] = row{reason: "the subresource takes a status only", via: status, edit: "/spec/region altrove", gets: "/spec/region ch-ticino-1"}
 	inStatus(rows, func(rows map[string]row) { times(rows, "/status/provenAt", "status.provenAt") })
 	return rows
+}
+
+func databaseRows(rows map[string]row) {
+	const at, path = "/spec/databases/0/", "spec.databases[0]."
+	database := func(i int) map[string]any {
+		return map[string]any{"name": fmt.Sprint("d", i), "engine": "PostgreSQL", "service": "db", "database": "a", "credentialsSecret": "db"}
+	}
+	for _, field := range []string{"name", "engine", "service", "database", "credentialsSecret"} {
+		rows["database without "+field] = row{reason: "it is said", edit: edits(at + field), want: path + field + ": Required value"}
+	}
+	maps.Copy(rows, map[string]row{
+		"databases of the same name": {reason: "a map", edit: put("/spec/databases", []any{database(1), database(1)}), want: "spec.databases[1]: Duplicate value"},
+		"database of another engine": {reason: "nothing dumps it", edit: at + "engine Oracle", want: path + `engine: Unsupported value: "Oracle"`},
+		"database at 5432":           {reason: "by default", edit: at + "port", gets: at + "port 5432"},
+		"database elsewhere":         {reason: "no other host", edit: at + "service db.altrove", want: "service is the name of a Service in the workspace, for example db"},
+		"database at an address":     {reason: "no other host", edit: at + "service 10.0.0.1", want: "service is the name of a Service in the workspace, for example db"},
+		"database of words":          {reason: "a program takes it for more", edit: at + `database "host=altrove dbname=a"`, want: "database is a name of letters, digits, dashes, dots and underscores"},
+		"database as an address":     {reason: "a program takes it for more", edit: at + "database postgres://altrove/a", want: "database is a name of letters, digits, dashes, dots and underscores"},
+		"database as an option":      {reason: "a program takes it for more", edit: at + "database --file=a", want: "database is a name of letters, digits, dashes, dots and underscores"},
+		"database in capitals":       {reason: "PostgreSQL has them", edit: at + "database Anagrafe_2026.a-b"},
+		"database of a path":         {reason: "a Secret's name", edit: at + "credentialsSecret a/b", want: "credentialsSecret is the name of a Secret in the workspace, for example db-backup"},
+	})
+	labelsAt(rows, at+"name", path+"name", "name is a DNS label of at most 63 characters, for example anagrafe")
+	items(rows, "/spec/databases", "spec.databases", 8, database)
+	lengths(rows, at+"service", path+"service", 1, 63)
+	lengths(rows, at+"database", path+"database", 1, 63)
+	lengths(rows, at+"credentialsSecret", path+"credentialsSecret", 1, 253)
+	numbers(rows, at+"port", path+"port", 1, 65535)
 }
 
 func backupPolicyRows() map[string]row {
@@ -172,6 +201,7 @@ func backupPolicyRows() map[string]row {
 		"hook after of none":        {reason: "a command", edit: "/spec/hooks/0/after []", want: "spec.hooks[0].after in body should have at least 1 items"},
 		"hook of five minutes":      {reason: "by default", edit: "/spec/hooks/0/timeoutSeconds", gets: "/spec/hooks/0/timeoutSeconds 300"},
 	}
+	databaseRows(rows)
 	word := func(int) string { return "a" }
 	workspaceNames(rows, creation, "/spec/workspaces/0", "spec.workspaces[0]")
 	repositoryNames(rows)
