@@ -104,7 +104,7 @@ func TestBrokenOff(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			socket := filepath.Join(t.TempDir(), "s")
-			l, err := net.Listen("unix", socket) //nolint:noctx // it is closed
+			l, err := net.Listen("unix", socket)
 			if err != nil {
 				t.Fatal(err)
 			}

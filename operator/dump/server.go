@@ -22,7 +22,7 @@ type Server struct {
 	Ready, Program []string
 	Loads          bool
 	Patience       time.Duration
-	Env            []string // of both
+	Env            []string     // of both
 	Say            func(string) // what failed
 }
 
@@ -134,7 +134,7 @@ func (s Server) run(ctx context.Context, end context.CancelFunc, c *conn) verdic
 	cmd, said := s.command(ctx, s.Program), &tail{}
 	cmd.Stderr = said
 	if s.Loads {
-		return s.load(ctx, end, c, cmd, said)
+		return s.load(end, c, cmd, said)
 	}
 	cmd.Stdout = struct{ io.Writer }{c}
 	go func() { // a mover says nothing, and so reading ends when it goes
@@ -145,7 +145,7 @@ func (s Server) run(ctx context.Context, end context.CancelFunc, c *conn) verdic
 }
 
 // load feeds the program. Only when all of the dump has come does its input end: else it is killed, and its transaction with it.
-func (s Server) load(ctx context.Context, end context.CancelFunc, c *conn, cmd *exec.Cmd, said *tail) verdict {
+func (s Server) load(end context.CancelFunc, c *conn, cmd *exec.Cmd, said *tail) verdict {
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return verdict{Failed: err.Error()}

@@ -2,8 +2,7 @@
 // order, which has secrets, comes from the operator's broker or in a file; how far it is goes to the broker and to standard output, a JSON
 // object on a line, and so does its report at the end.
 //
-// With dump or load for its only argument, it runs PostgreSQL's client programs for a mover in the same pod: one has the password of the database, the
-// other the order.
+// With the argument dump or load it runs PostgreSQL's client programs for a mover in the same pod: it has the database's password, that one the order.
 package main
 
 import (
@@ -36,7 +35,6 @@ const memory = 200 << 20
 
 func main() { os.Exit(program()) }
 
-// program returns the exit code.
 func program() int {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memory)
@@ -46,14 +44,7 @@ func program() int {
 	order := flag.String("order", "", "file of the order; /dev/fd/3 is file descriptor 3. Empty: the broker is asked that "+run.EnvBroker+" names")
 	report := flag.String("report", "", "file for the report, such as /dev/termination-log; it is on standard output in any case")
 	flag.Parse()
-	err := error(nil)
-	switch flag.Arg(0) {
-	case "dump", "load":
-		err = dump.PostgreSQL(move.DumpSocket, flag.Arg(0) == "load", os.Environ(), os.Stderr).Serve(ctx)
-	default:
-		err = do(ctx, *order, *report)
-	}
-	if err != nil {
+	if err := do(ctx, *order, *report); err != nil {
 		fmt.Fprintln(os.Stderr, "broletto-mover:", err)
 		return 1
 	}
@@ -62,6 +53,9 @@ func program() int {
 
 // do returns an error when not all was done.
 func do(ctx context.Context, file, report string) error {
+	if verb := flag.Arg(0); verb == "dump" || verb == "load" {
+		return dump.PostgreSQL(move.DumpSocket, verb == "load", os.Environ(), os.Stderr).Serve(ctx)
+	}
 	o, tell, err := read(ctx, file)
 	if err != nil {
 		return err
