@@ -36,9 +36,9 @@ func TestBackups(t *testing.T) {
 	cities(t)
 	s := newSafe(t)
 	t.Run("Objects", s.objects)
+	t.Run("Dumps", s.dumps)
 	t.Run("Database", s.database)
 	t.Run("Drill", s.drill)
-	t.Run("Dumps", s.dumps)
 	t.Run("Hooks", s.hooks)
 }
 
