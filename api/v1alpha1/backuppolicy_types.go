@@ -165,6 +165,105 @@ type Drill struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=366
 	EveryDays int32 `json:"everyDays"`
+
+	// checks are asked of what was restored, in this order, once it was compared. A drill passes when all of them do.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=8
+	Checks []DrillCheck `json:"checks,omitempty"`
+}
+
+// DrillCheck is one question to what was restored, in the throw-away workspace.
+//
+// +kubebuilder:validation:XValidation:rule="[has(self.podsReady), has(self.http), has(self.command)].filter(x, x).size() == 1",message="a check is one of podsReady, http and command, for example podsReady: {podSelector: {matchLabels: {app: web}}}"
+type DrillCheck struct {
+	// name is a DNS label.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')`,message="name is a DNS label of at most 63 characters, for example web"
+	Name string `json:"name"`
+
+	// timeoutSeconds is how long the check may take to pass, beginning when the one before it is over. It is asked again until then; a command
+	// that has ended badly is not. The pod that asks by http may take as long to begin.
+	// +optional
+	// +kubebuilder:default=300
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1200
+	TimeoutSeconds int32 `json:"timeoutSeconds,omitempty"`
+
+	// podsReady passes when pods are selected and all of them are Ready.
+	// +optional
+	PodsReady *PodsReadyCheck `json:"podsReady,omitempty"`
+
+	// http passes when a service of the workspace answers a GET as it should.
+	// +optional
+	HTTP *HTTPCheck `json:"http,omitempty"`
+
+	// command passes when it ends with code 0 in one of the tenant's own pods.
+	// +optional
+	Command *CommandCheck `json:"command,omitempty"`
+}
+
+// PodsReadyCheck selects pods.
+type PodsReadyCheck struct {
+	// podSelector selects the pods. Those that have succeeded, or are being deleted, do not count.
+	// +required
+	// +kubebuilder:validation:XValidation:rule=`has(self.matchLabels) && self.matchLabels.size() >= 1 && self.matchLabels.size() <= 8 && !has(self.matchExpressions)`,message="podSelector has 1 to 8 matchLabels, for example {matchLabels: {app: web}}"
+	PodSelector metav1.LabelSelector `json:"podSelector"`
+}
+
+// HTTPCheck is a GET without credentials, sent from a pod in the workspace. No redirect is followed.
+type HTTPCheck struct {
+	// service is the name of a Service in the workspace.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')`,message="service is the name of a Service, for example web"
+	Service string `json:"service"`
+
+	// port is one of the Service's.
+	// +optional
+	// +kubebuilder:default=80
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	Port int32 `json:"port,omitempty"`
+
+	// path is what is asked for, and perhaps a query, for example "/atti?n=1".
+	// +optional
+	// +kubebuilder:default=/
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^/[!-~]*$')`,message="path begins with a slash and has no blanks, for example /health"
+	Path string `json:"path,omitempty"`
+
+	// status is the code of the right answer.
+	// +optional
+	// +kubebuilder:default=200
+	// +kubebuilder:validation:Minimum=200
+	// +kubebuilder:validation:Maximum=599
+	Status int32 `json:"status,omitempty"`
+}
+
+// CommandCheck is a command in a pod of the workspace, run as an account of the workspace, as a hook's is.
+type CommandCheck struct {
+	// podSelector selects the pods; the first running one by name is taken.
+	// +required
+	// +kubebuilder:validation:XValidation:rule=`has(self.matchLabels) && self.matchLabels.size() >= 1 && self.matchLabels.size() <= 8 && !has(self.matchExpressions)`,message="podSelector has 1 to 8 matchLabels, for example {matchLabels: {app: db}}"
+	PodSelector metav1.LabelSelector `json:"podSelector"`
+
+	// container is the container's name. Default: the pod's first.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	Container string `json:"container,omitempty"`
+
+	// command is what is run, for example [sh, -c, "psql -tAc 'select count(*) > 0 from atti' | grep -q t"]. It may be run twice.
+	// +required
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MaxLength=2048
+	Command []string `json:"command"`
 }
 
 // Hook is a command in a pod of a workspace, run as an account of the workspace. A backup whose before fails is not made. Where no pod is
@@ -261,11 +360,11 @@ type DrillResult struct {
 	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	At metav1.Time `json:"at"`
 
-	// passed tells whether everything came back as it was.
+	// passed tells whether everything came back as it was, and every check passed.
 	// +required
 	Passed *bool `json:"passed"`
 
-	// seconds is how long the restore took.
+	// seconds is how long it took until everything was restored, compared and checked.
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=2147483647
@@ -277,10 +376,62 @@ type DrillResult struct {
 	// +kubebuilder:validation:Maximum=9007199254740991
 	BytesRead int64 `json:"bytesRead"`
 
-	// message says what differed.
+	// message says what differed, or which check failed.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
+
+	// checks are what came of each check, in their order.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=8
+	Checks []DrillCheckResult `json:"checks,omitempty"`
+
+	// evidence is the signed record of all this in the bucket. Absent: it is not written yet.
+	// +optional
+	Evidence *DrillEvidence `json:"evidence,omitempty"`
+}
+
+// DrillCheckResult is what came of one check.
+type DrillCheckResult struct {
+	// name is the check's.
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name"`
+
+	// passed tells whether it did.
+	// +required
+	Passed *bool `json:"passed"`
+
+	// seconds is how long it took.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=2147483647
+	Seconds int32 `json:"seconds"`
+
+	// message says why it did not pass; the record has all of it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	Message string `json:"message,omitempty"`
+}
+
+// DrillEvidence is where the record of a drill is, and what it is known by.
+type DrillEvidence struct {
+	// name is that of the record in the bucket, after the repository's prefix.
+	// +required
+	// +kubebuilder:validation:MaxLength=256
+	Name string `json:"name"`
+
+	// digest is the SHA-256 of the record as it lies there, in hexadecimal.
+	// +required
+	// +kubebuilder:validation:MaxLength=64
+	Digest string `json:"digest"`
+
+	// signature is the Ed25519 signature of name and record, in base64, by the key that signs the tenant's backups.
+	// +required
+	// +kubebuilder:validation:MaxLength=88
+	Signature string `json:"signature"`
 }
 
 // BackupPolicyStatus is how the policy stands.

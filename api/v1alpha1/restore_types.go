@@ -16,6 +16,10 @@ const (
 	ReasonRequesterUnknown = "RequesterUnknown"
 	// ReasonPartlyRestored surfaces when something was refused or lost: status.refused and status.lost say what.
 	ReasonPartlyRestored = "PartlyRestored"
+	// ReasonChecking surfaces while a drill asks the checks of its policy.
+	ReasonChecking = "Checking"
+	// ReasonCheckFailed surfaces when a check of a drill failed: status.checks says which, and why.
+	ReasonCheckFailed = "CheckFailed"
 )
 
 // Conflicts says what becomes of an object that is there already and differs.
@@ -182,11 +186,58 @@ type RestoreStatus struct {
 	// +kubebuilder:validation:MaxItems=256
 	Volumes []VolumeMove `json:"volumes,omitempty"`
 
+	// sequence is the number of the backup in its chain.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=9999999999
+	Sequence int64 `json:"sequence,omitempty"`
+
+	// manifest is the SHA-256 of the manifest that was restored, in hexadecimal.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Manifest string `json:"manifest,omitempty"`
+
+	// checks are the checks of a drill as its policy had them when the first one was asked, and what came of each.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=8
+	Checks []CheckRun `json:"checks,omitempty"`
+
 	// bytesRead is how many bytes of objects were read, unpacked.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=9007199254740991
 	BytesRead int64 `json:"bytesRead,omitempty"`
+}
+
+// CheckRun is a check of a drill, and what came of it.
+type CheckRun struct {
+	DrillCheck `json:",inline"`
+
+	// beganAt is when it was asked first.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
+	BeganAt *metav1.Time `json:"beganAt,omitempty"`
+
+	// passed tells whether it did. Absent: it is not over.
+	// +optional
+	Passed *bool `json:"passed,omitempty"`
+
+	// seconds is how long it took.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=2147483647
+	Seconds int32 `json:"seconds,omitempty"`
+
+	// message says why it has not passed.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
+
+	// mover is the pod that asks, of an http check.
+	// +optional
+	Mover *VolumeMove `json:"mover,omitempty"`
 }
 
 // Restore brings a backup back (ripristino), into the workspace that it was made of or another one of the same tenant. It is done with the

@@ -9,5 +9,6 @@
 //	<tenant>/removed/<workspace>/<10 digits>      says, signed, that the manifest of that number was removed on purpose
 //	<tenant>/objects/<keyed hash>[.<8 digits>]    a page: objects of one resource, JSON lines, zstd, sealed
 //	<tenant>/generations/<10 digits>              says, signed, that the generation of volumes before it is not built on any more
+//	<tenant>/drills/<workspace>/<UID>[.<digit>]   what a rehearsal came to: sealed and signed
 //	<tenant>/clock/<random>                       tells the store's time, and is gone a moment later
 package archive

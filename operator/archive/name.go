@@ -16,6 +16,7 @@ const (
 	clockFolder     = "clock/"
 
 	generationsFolder = "generations/"
+	drillsFolder      = "drills/"
 )
 
 var (

@@ -111,7 +111,7 @@ type Swept struct {
 }
 
 // Sweep deletes, at most limit of them, manifests that were removed and pages that no manifest names, when that is so for longer than
-// [Grace] by the store's clock. It deletes nothing while there is a manifest that it cannot read: nobody knows what that names.
+// [Grace] by the store's clock; and records of drills that are older than 400 days. It deletes nothing while there is a manifest that it cannot read: nobody knows what that names.
 func (r Repository) Sweep(ctx context.Context, limit int) (s Swept, err error) {
 	if err := check("tenant", r.Tenant); err != nil {
 		return s, err
@@ -138,6 +138,11 @@ func (r Repository) Sweep(ctx context.Context, limit int) (s Swept, err error) {
 	if err != nil {
 		return s, err
 	}
+	drills, err := r.oldDrills(ctx, now)
+	if err != nil {
+		return s, err
+	}
+	stale = append(stale, drills...)
 	s.Manifests, s.Pages = len(gone), 0
 	for _, e := range pages {
 		if e.Time.Before(before) && !named[strings.TrimPrefix(e.Name, r.Tenant+"/"+objectsFolder)] {

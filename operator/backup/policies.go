@@ -34,6 +34,7 @@ func (r *Policies) Reconcile(ctx context.Context, p *v1alpha1.BackupPolicy) (ctr
 	}
 	before := p.DeepCopy()
 	next, err := r.converge(ctx, p)
+	depot.Log(ctx, err)
 	return outcome.Settle(ctx, r.Client, before, p, "what the policy promises holds", next, err)
 }
 
@@ -152,12 +153,15 @@ func (r *Policies) refused(err error, what, name string) error {
 	return fmt.Errorf("making %s %s: %w", what, name, err)
 }
 
-// drill begins rehearsals. The workspace that one makes goes with it.
+// drill begins rehearsals, and clears away those of which there is evidence. The workspace that one makes goes with it.
 func (r *Policies) drill(ctx context.Context, p *v1alpha1.BackupPolicy, step plan) error {
-	for _, name := range step.clear {
-		one := &v1alpha1.Restore{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: name}}
+	for _, o := range step.over {
+		if err := r.attest(ctx, p, o); err != nil {
+			return err
+		}
+		one := &v1alpha1.Restore{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: o.restore.Name}}
 		if err := r.Client.Delete(ctx, one); client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("clearing drill %s away: %w", name, err)
+			return fmt.Errorf("clearing drill %s away: %w", one.Name, err)
 		}
 	}
 	for _, o := range step.drill {

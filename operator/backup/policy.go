@@ -37,7 +37,7 @@ type plan struct {
 	begin  []order  // backups to make
 	drill  []order  // drills to begin
 	remove []string // backups that are kept no longer
-	clear  []string // drills whose result is written down
+	over   []over   // drills that have ended, and are cleared away when there is evidence of them
 	rows   []v1alpha1.PolicyWorkspace
 	// next is when something falls due though nothing changes.
 	next time.Time
@@ -118,9 +118,11 @@ func (o *plan) rehearse(p *v1alpha1.BackupPolicy, s standing, row *v1alpha1.Poli
 		if one.Labels[v1alpha1.LabelWorkspace] != string(row.Name) || !one.DeletionTimestamp.IsZero() {
 			continue
 		}
-		if result := drilled(one, s.now); result != nil {
+		if row.Drill != nil && row.Drill.Restore == one.Name && row.Drill.Evidence != nil { // it is about to go
+			o.over = append(o.over, over{one, row.Drill})
+		} else if result := drilled(one, s.now); result != nil {
 			row.Drill = result
-			o.clear = append(o.clear, one.Name)
+			o.over = append(o.over, over{one, result})
 		} else {
 			o.next = earliest(o.next, began(one).Add(drillPatience))
 			return // under way
@@ -146,6 +148,18 @@ func (o *plan) rehearse(p *v1alpha1.BackupPolicy, s standing, row *v1alpha1.Poli
 // drillPatience is how long a drill may take before it has failed.
 const drillPatience = 6 * time.Hour
 
+// drillMessage and drillCheckMessage bound messages in a policy's status, in bytes: it has many workspaces, and their drills many checks.
+const (
+	drillMessage      = 1024
+	drillCheckMessage = 128
+)
+
+// over is a drill that has ended, and what it came to.
+type over struct {
+	restore *v1alpha1.Restore
+	result  *v1alpha1.DrillResult // in the policy's status
+}
+
 // drilled is the result of a drill that has ended, or that will not end; nil: it is under way.
 func drilled(r *v1alpha1.Restore, now time.Time) *v1alpha1.DrillResult {
 	passed := condition.True(r, v1alpha1.ConditionReady)
@@ -154,12 +168,18 @@ func drilled(r *v1alpha1.Restore, now time.Time) *v1alpha1.DrillResult {
 		return nil
 	}
 	out := &v1alpha1.DrillResult{Restore: r.Name, Backup: r.Spec.Backup, At: metav1.Time{Time: now}, Passed: &passed, BytesRead: r.Status.BytesRead}
+	for _, v := range r.Status.Volumes {
+		out.BytesRead += v.Received
+	}
 	if !passed {
-		out.Message = readyMessage(r)
+		out.Message = condition.Cut(readyMessage(r), drillMessage)
 	}
 	if r.Status.FinishedAt != nil && r.Status.StartedAt != nil {
 		out.At = *r.Status.FinishedAt
 		out.Seconds = int32(max(0, r.Status.FinishedAt.Sub(r.Status.StartedAt.Time)/time.Second))
+	}
+	for _, c := range checksOf(r) {
+		out.Checks = append(out.Checks, v1alpha1.DrillCheckResult{Name: c.Name, Passed: &c.Passed, Seconds: c.Seconds, Message: condition.Cut(c.Message, drillCheckMessage)})
 	}
 	return out
 }

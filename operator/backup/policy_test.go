@@ -116,6 +116,9 @@ func TestDecideDrills(t *testing.T) {
 		"under way": {"none beside it", nil, drill(time.Hour, func(*v1alpha1.Restore) {}), false, false, false},
 		"passed":    {"it is written down", nil, drill(time.Hour, func(r *v1alpha1.Restore) { condition.Succeed(r, "") }), false, true, true},
 		"failed":    {"it is written down, and not tried again at once", nil, drill(time.Hour, func(r *v1alpha1.Restore) { condition.Stall(r, "x", "") }), false, true, false},
+		"attested": {"there is a record of it, which says that it failed", &v1alpha1.DrillResult{
+			Restore: drillName("p", "w", now.Add(-time.Hour)), At: metav1.Time{Time: now}, Passed: new(false), Evidence: &v1alpha1.DrillEvidence{Name: "x"},
+		}, drill(time.Hour, func(r *v1alpha1.Restore) { condition.Succeed(r, "") }), false, true, false},
 		"timed out": {"it has failed", nil, drill(drillPatience, func(*v1alpha1.Restore) {}), false, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -124,8 +127,8 @@ func TestDecideDrills(t *testing.T) {
 			p.Status.Workspaces = []v1alpha1.PolicyWorkspace{{Name: "w", Drill: c.last}}
 			out := decide(p, standing{calendar: calendar, now: now, workspaces: []string{"w"}, backups: []v1alpha1.Backup{night("p-w-20270310", 1, now)}, restores: c.restores})
 			d := out.rows[0].Drill
-			if len(out.drill) > 0 != c.begins || len(out.clear) > 0 != c.clears || (d != nil && *d.Passed) != c.passed {
-				t.Errorf("%s: begins %v, clears %v, result %+v", c.reason, out.drill, out.clear, d)
+			if len(out.drill) > 0 != c.begins || len(out.over) > 0 != c.clears || (d != nil && *d.Passed) != c.passed {
+				t.Errorf("%s: begins %v, clears %v, result %+v", c.reason, out.drill, out.over, d)
 			}
 		})
 	}

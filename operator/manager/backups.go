@@ -39,7 +39,7 @@ func backups(mgr ctrl.Manager, c client.Client, operator string, o Options) erro
 		(&repository.Reconciler{Client: c, Live: mgr.GetAPIReader(), Depot: d, Movers: movers, Now: o.Now}).SetupWithManager(mgr),
 		(&backup.Backups{Client: c, Live: mgr.GetAPIReader(), Depot: d, Objects: reading, Movers: movers, Hooks: commands, Now: o.Now}).SetupWithManager(mgr),
 		(&backup.Policies{Client: c, Depot: d, Now: o.Now}).SetupWithManager(mgr),
-		(&restore.Reconciler{Client: c, Live: mgr.GetAPIReader(), Depot: d, Objects: reading, Movers: movers, Now: o.Now, Operator: operator}).SetupWithManager(mgr),
+		(&restore.Reconciler{Client: c, Live: mgr.GetAPIReader(), Depot: d, Objects: reading, Movers: movers, Hooks: commands, Now: o.Now, Operator: operator}).SetupWithManager(mgr),
 		metrics.Registry.Register(backup.Collector(mgr.GetCache())),
 		metrics.Registry.Register(repository.Collector(mgr.GetCache())),
 	)

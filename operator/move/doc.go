@@ -1,3 +1,3 @@
-// Package move is what the operator and a mover say to each other: the order to back up, restore, verify or maintain, and what came of it.
+// Package move is what the operator and a mover say to each other: the order to back up, restore, verify, maintain or check, and what came of it.
 // It knows neither the cluster nor the engine that keeps volumes.
 package move

@@ -20,6 +20,7 @@ const (
 	Restore  Operation = "Restore"  // of one snapshot, into a folder or into what takes dumps back
 	Verify   Operation = "Verify"   // reads everything back from the store
 	Maintain Operation = "Maintain" // forgets snapshots, gives back their space and prolongs locks; one mover at a time
+	Check    Operation = "Check"    // of what a drill has restored: a question by HTTP, without a store
 )
 
 // Profile says how files are cut into pieces, of which those that are known already are not sent again.
@@ -64,6 +65,8 @@ type Order struct {
 	Existing Existing `json:"existing,omitempty"`
 	// Compare has what was restored read again, and compared with the snapshot.
 	Compare bool `json:"compare,omitempty"`
+	// Question is what Check asks.
+	Question *Question `json:"question,omitempty"`
 	// Deadline ends the operation. Zero: none.
 	Deadline time.Time `json:"deadline,omitzero"`
 	// StallSeconds is after how long without any progress the operation fails. Default: 600.
@@ -91,6 +94,13 @@ type Source struct {
 type Stream struct {
 	Name   string `json:"name"`   // of the file
 	Socket string `json:"socket"` // absolute, at which package dump answers
+}
+
+// Question is a GET that is to be answered with a status. It is asked again until then, or until the seconds are over.
+type Question struct {
+	URL     string `json:"url"` // http://host:port/path
+	Status  int    `json:"status"`
+	Seconds int    `json:"seconds"`
 }
 
 // Store is where a repository is: a bucket of an S3 store, or a folder.
@@ -147,7 +157,14 @@ func (o *Order) wrong() (all []error) {
 			all = append(all, fmt.Errorf("the order's %s: %s", field, want))
 		}
 	}
-	require(slices.Contains([]Operation{Backup, Restore, Verify, Maintain}, o.Operation), "operation", "Backup, Restore, Verify or Maintain")
+	if o.Operation == Check {
+		u, err := url.Parse(o.question().URL)
+		require(err == nil && u.Scheme == "http" && u.Host != "" && u.User == nil, "question.url", "http:// with host, port and path")
+		require(o.question().Status >= 200 && o.question().Status <= 599, "question.status", "between 200 and 599")
+		require(o.question().Seconds > 0 && o.question().Seconds <= 1200, "question.seconds", "between 1 and 1200")
+		return all
+	}
+	require(slices.Contains([]Operation{Backup, Restore, Verify, Maintain}, o.Operation), "operation", "Backup, Restore, Verify, Maintain or Check")
 	require(o.Profile == General || o.Profile == Database, "profile", "General or Database")
 	require(o.Existing == Keep || o.Existing == Replace, "existing", "Keep or Replace")
 	require(len(o.Password) >= 16, "password", "at least 16 bytes")
@@ -167,6 +184,14 @@ func (o *Order) wrong() (all []error) {
 		require(len(o.Snapshots) == 1, "snapshots", "one")
 	}
 	return append(all, o.Store.wrong()...)
+}
+
+// question is what is asked, or nothing.
+func (o *Order) question() Question {
+	if o.Question == nil {
+		return Question{}
+	}
+	return *o.Question
 }
 
 // plain tells whether a name is that of one file.

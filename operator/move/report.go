@@ -25,6 +25,8 @@ const (
 	FailureStalled Class = "Stalled"
 	// FailureDeadline surfaces when the order's deadline has passed.
 	FailureDeadline Class = "Deadline"
+	// FailureAnswer surfaces when what was asked is not answered as it should be.
+	FailureAnswer Class = "Answer"
 	// FailureInterrupted surfaces when the mover was told to end, or what it works with broke off. A backup goes on from there.
 	FailureInterrupted Class = "Interrupted"
 )

@@ -105,6 +105,9 @@ func (m Mover) guarded(ctx context.Context, s *session) (live context.Context, e
 
 // do is the operation. The second context lives on for a while when the first has ended.
 func (s *session) do(ctx, hard context.Context) error {
+	if s.order.Operation == move.Check { // it has no store
+		return s.check(ctx)
+	}
 	defer s.close(hard)
 	if err := s.connect(ctx); err != nil {
 		return err

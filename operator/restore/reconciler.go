@@ -19,6 +19,7 @@ import (
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/operator/archive"
 	"github.com/broletto/broletto/operator/depot"
+	"github.com/broletto/broletto/operator/hooks"
 	"github.com/broletto/broletto/operator/objects"
 	"github.com/broletto/broletto/operator/outcome"
 	"github.com/broletto/broletto/operator/volumes"
@@ -34,6 +35,7 @@ type Reconciler struct {
 	Depot   *depot.Depot
 	Objects *objects.Client
 	Movers  *volumes.Movers
+	Hooks   *hooks.Runner
 	Now     func() time.Time
 	// Operator is the operator's own user name: what it asks for itself is a drill.
 	Operator string
@@ -73,7 +75,7 @@ func (r *Reconciler) converge(ctx context.Context, one *v1alpha1.Restore) error 
 		one.Status.FinishedAt, one.Status.Volumes = nil, nil
 	}
 	s := &scope{Restore: one}
-	for _, phase := range []func(context.Context, *scope) error{r.who, r.find, r.open, r.place, r.fill, r.restore, r.load, r.compare, r.clear} {
+	for _, phase := range []func(context.Context, *scope) error{r.who, r.find, r.open, r.place, r.fill, r.restore, r.load, r.compare, r.check, r.clear} {
 		if err := phase(ctx, s); err != nil {
 			return err
 		}
@@ -93,6 +95,8 @@ func verdict(one *v1alpha1.Restore) error {
 		return outcome.Stalled(v1alpha1.ReasonPartlyRestored, "some objects were refused: status.refused says which, and why; make another restore when that is mended")
 	case isDrill(one) && len(one.Status.Conflicts) > 0:
 		return outcome.Stalled(v1alpha1.ReasonPartlyRestored, "what came back is not what was backed up: %s", strings.Join(one.Status.Conflicts, ", "))
+	case failedChecks(one) != nil:
+		return outcome.Stalled(v1alpha1.ReasonCheckFailed, "everything came back, and a check failed: %s", strings.Join(failedChecks(one), "; "))
 	}
 	return nil
 }
@@ -152,12 +156,13 @@ func (r *Reconciler) open(ctx context.Context, s *scope) (err error) {
 	case err != nil:
 		return depot.Unanswered(s.from, err)
 	}
+	s.Status.Sequence, s.Status.Manifest = s.manifest.Sequence, s.manifest.Hash.String()
 	return nil
 }
 
 // restore puts the objects back. An interrupted pass begins again, and finds what is there.
 func (r *Reconciler) restore(ctx context.Context, s *scope) error {
-	if loading(s.Restore) {
+	if loading(s.Restore) || checking(s.Restore) {
 		return nil
 	}
 	if s.Status.StartedAt == nil {
@@ -181,7 +186,7 @@ func (r *Reconciler) restore(ctx context.Context, s *scope) error {
 
 // compare looks, after a drill, whether everything is as the backup has it: to restore once more would change nothing.
 func (r *Reconciler) compare(ctx context.Context, s *scope) error {
-	if !isDrill(s.Restore) {
+	if !isDrill(s.Restore) || checking(s.Restore) {
 		return nil
 	}
 	report, lost, err := r.put(ctx, s, true, everything)

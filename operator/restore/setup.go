@@ -22,7 +22,7 @@ import (
 
 // +kubebuilder:rbac:groups=broletto.dev,resources=restores,verbs=list;watch
 // +kubebuilder:rbac:groups=broletto.dev,resources=restores/status,verbs=update
-// +kubebuilder:rbac:groups=broletto.dev,resources=backups,verbs=list;watch
+// +kubebuilder:rbac:groups=broletto.dev,resources=backups;backuppolicies,verbs=list;watch
 // +kubebuilder:rbac:groups=broletto.dev,resources=workspaces,verbs=list;watch;create
 // +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
 
@@ -38,7 +38,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	waiting := func(ctx context.Context, o client.Object, fits func(*v1alpha1.Restore) bool) []reconcile.Request {
 		return concern.Requests(ctx, r.Client, &v1alpha1.RestoreList{}, o.GetNamespace(), func(one *v1alpha1.Restore) bool { return one.Status.FinishedAt == nil && fits(one) })
 	}
-	ofMover := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request { return volumes.For(o, move.Restore) })
+	ofMover := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
+		return append(volumes.For(o, move.Restore), volumes.For(o, move.Check)...)
+	})
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.Restore{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.Backup{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {

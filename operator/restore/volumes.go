@@ -161,7 +161,7 @@ func isClaim(p archive.Page) bool { return p.String() == "persistentvolumeclaims
 
 // clear takes the movers away.
 func (r *Reconciler) clear(ctx context.Context, s *scope) error {
-	if s.Status.Volumes == nil {
+	if s.Status.Volumes == nil && !checking(s.Restore) {
 		return nil
 	}
 	_, err := r.Movers.Clear(ctx, s.Status.Namespace, s.UID, nil)

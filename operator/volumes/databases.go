@@ -109,5 +109,8 @@ func (t Task) needs() string {
 	if t.Database != nil {
 		return "1.5 CPU and 576Mi"
 	}
+	if t.Operation == move.Check {
+		return "200m CPU and 128Mi"
+	}
 	return "1 CPU and 320Mi"
 }

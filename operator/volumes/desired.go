@@ -50,7 +50,7 @@ type Task struct {
 	// Namespace is the workspace's, and Workspace its UID; for a BackupRepository it is the operator's, and Workspace is the repository's UID.
 	Namespace string
 	Workspace types.UID
-	// Claim is the volume's; of what is done for a BackupRepository it is [UpkeepClaim].
+	// Claim is the volume's; of what is done for a BackupRepository it is [UpkeepClaim], and of a check its name.
 	Claim string
 	// Database is what is dumped or brought back instead of a volume. Its name is [v1alpha1.DatabasePrefix] and its own, in place of the claim's.
 	Database *v1alpha1.Database
@@ -114,8 +114,8 @@ func ForRepository(o client.Object) []reconcile.Request {
 // UpkeepClaim names the volumes of a tenant in a generation, where a claim's name is asked for.
 func UpkeepClaim(u v1alpha1.VolumeUpkeep) string { return fmt.Sprintf("%s.%d", u.Tenant, u.Generation) }
 
-// mounts tells whether a mover has a volume: one that is at a database or at a whole repository has none.
-func (t Task) mounts() bool { return t.Database == nil && !upkeep(t.Operation) }
+// mounts tells whether a mover has a volume: one that is at a database or at a whole repository has none, nor one that asks a question.
+func (t Task) mounts() bool { return t.Database == nil && !upkeep(t.Operation) && t.Operation != move.Check }
 
 // upkeep tells whether an operation is of a whole repository, and needs no volume.
 func upkeep(o move.Operation) bool { return o == move.Maintain || o == move.Verify }
@@ -207,14 +207,7 @@ func pod(t Task, c Context) *corev1ac.PodSpecApplyConfiguration {
 func container(t Task, c Context) *corev1ac.ContainerApplyConfiguration {
 	out := corev1ac.Container().WithName("mover").WithImage(c.Image).WithArgs("-report="+corev1.TerminationMessagePathDefault).
 		WithEnv(corev1ac.EnvVar().WithName(run.EnvBroker).WithValue(c.BrokerURL), corev1ac.EnvVar().WithName(run.EnvBrokerCA).WithValue(c.BrokerCA)).
-		WithResources(corev1ac.ResourceRequirements().
-			WithRequests(corev1.ResourceList{
-				corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("128Mi"),
-			}).
-			WithLimits(corev1.ResourceList{
-				corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("320Mi"),
-				corev1.ResourceEphemeralStorage: resource.MustParse("1Gi"),
-			})).
+		WithResources(room(t.Operation)).
 		WithSecurityContext(closed()).
 		WithVolumeMounts(
 			corev1ac.VolumeMount().WithName("token").WithMountPath(path.Dir(move.TokenFile)).WithReadOnly(true),
@@ -235,4 +228,20 @@ func closed() *corev1ac.SecurityContextApplyConfiguration {
 	return corev1ac.SecurityContext().
 		WithAllowPrivilegeEscalation(false).WithReadOnlyRootFilesystem(true).
 		WithCapabilities(corev1ac.Capabilities().WithDrop("ALL"))
+}
+
+// room is what a mover takes. One that asks a question holds nothing, and runs beside what was restored.
+func room(o move.Operation) *corev1ac.ResourceRequirementsApplyConfiguration {
+	cpu, memory, mostCPU, mostMemory := "100m", "128Mi", "1", "320Mi"
+	if o == move.Check {
+		cpu, memory, mostCPU, mostMemory = "50m", "64Mi", "200m", "128Mi"
+	}
+	return corev1ac.ResourceRequirements().
+		WithRequests(corev1.ResourceList{
+			corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse(memory),
+		}).
+		WithLimits(corev1.ResourceList{
+			corev1.ResourceCPU: resource.MustParse(mostCPU), corev1.ResourceMemory: resource.MustParse(mostMemory),
+			corev1.ResourceEphemeralStorage: resource.MustParse("1Gi"),
+		})
 }

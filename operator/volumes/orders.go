@@ -41,6 +41,7 @@ type work struct {
 	operation  move.Operation
 	existing   move.Existing
 	compare    bool // it is a drill
+	question   *move.Question
 }
 
 // Order is what the mover in a pod has to do.
@@ -48,6 +49,10 @@ func (o *Orders) Order(ctx context.Context, m broker.Mover) (move.Order, error) 
 	w, err := o.find(ctx, m)
 	if err != nil {
 		return move.Order{}, err
+	}
+	if w.operation == move.Check { // of the store it learns nothing
+		out := move.Order{Operation: w.operation, Question: w.question, StallSeconds: w.question.Seconds + overtime}
+		return out, out.Complete()
 	}
 	r, t, err := o.Depot.Find(ctx, w.repository, w.home)
 	if err != nil {
@@ -198,6 +203,17 @@ func (o *Orders) volumes(ctx context.Context, reader client.Reader, m broker.Mov
 			w.existing = move.Replace
 		}
 		return one.Status.Volumes, nil
+	case move.Check:
+		one, err := find[*v1alpha1.Restore](ctx, reader, &v1alpha1.RestoreList{}, where)
+		if one == nil || one.UID != m.For || one.Status.Namespace != m.Namespace || one.Status.FinishedAt != nil || !one.DeletionTimestamp.IsZero() {
+			return nil, err
+		}
+		for i := range one.Status.Checks {
+			if c := &one.Status.Checks[i]; c.Name == w.job.Annotations[annotationClaim] && c.HTTP != nil && c.Mover != nil {
+				w.question = question(one, c)
+				return []v1alpha1.VolumeMove{*c.Mover}, nil
+			}
+		}
 	case move.Maintain, move.Verify:
 		r, err := find[*v1alpha1.BackupRepository](ctx, reader, &v1alpha1.BackupRepositoryList{}, client.ObjectKey{Name: where.Name})
 		if r == nil || r.UID != m.For || m.Namespace != o.Depot.Namespace {
@@ -214,6 +230,14 @@ func (o *Orders) volumes(ctx context.Context, reader client.Reader, m broker.Mov
 		}
 	}
 	return nil, nil
+}
+
+// question is what a check of a drill asks, in the workspace that it was restored into.
+func question(one *v1alpha1.Restore, c *v1alpha1.CheckRun) *move.Question {
+	return &move.Question{
+		URL:    fmt.Sprintf("http://%s.%s.svc:%d%s", c.HTTP.Service, one.Status.Namespace, c.HTTP.Port, c.HTTP.Path),
+		Status: int(c.HTTP.Status), Seconds: int(c.TimeoutSeconds),
+	}
 }
 
 // find is the object of a name, which is the cache's own; nil: there is none. The operator may list our kinds, and get none of them by itself.

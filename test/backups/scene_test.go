@@ -94,7 +94,7 @@ func (s *scene) join() {
 		Client: c, Live: s.Live(), Depot: d, Objects: reading, Movers: movers, Hooks: commands, Now: parts.Now,
 	})))
 	s.Join(&v1alpha1.Restore{}, &v1alpha1.RestoreList{}, m.reconciler(reconcile.AsReconciler(c, &restore.Reconciler{
-		Client: c, Live: s.Live(), Depot: d, Objects: reading, Movers: movers, Now: parts.Now, Operator: operator,
+		Client: c, Live: s.Live(), Depot: d, Objects: reading, Movers: movers, Hooks: commands, Now: parts.Now, Operator: operator,
 	})))
 }
 

@@ -46,8 +46,12 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.BackupStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Budget"):
 		return &apiv1alpha1.BudgetApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("CheckRun"):
+		return &apiv1alpha1.CheckRunApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Codes"):
 		return &apiv1alpha1.CodesApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("CommandCheck"):
+		return &apiv1alpha1.CommandCheckApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Consortium"):
 		return &apiv1alpha1.ConsortiumApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ConsortiumNetwork"):
@@ -66,6 +70,12 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.DriftApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Drill"):
 		return &apiv1alpha1.DrillApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("DrillCheck"):
+		return &apiv1alpha1.DrillCheckApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("DrillCheckResult"):
+		return &apiv1alpha1.DrillCheckResultApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("DrillEvidence"):
+		return &apiv1alpha1.DrillEvidenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("DrillResult"):
 		return &apiv1alpha1.DrillResultApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Egress"):
@@ -76,6 +86,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.HookApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("HookRun"):
 		return &apiv1alpha1.HookRunApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("HTTPCheck"):
+		return &apiv1alpha1.HTTPCheckApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("JointEntity"):
 		return &apiv1alpha1.JointEntityApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LeftOut"):
@@ -100,6 +112,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.PlannedChangeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PlanSummary"):
 		return &apiv1alpha1.PlanSummaryApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PodsReadyCheck"):
+		return &apiv1alpha1.PodsReadyCheckApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PolicyCopy"):
 		return &apiv1alpha1.PolicyCopyApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PolicyWorkspace"):

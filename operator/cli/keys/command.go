@@ -59,53 +59,73 @@ func Command() *cobra.Command {
 			return Run(cmd.Context(), cfg, cmd.OutOrStdout(), o)
 		},
 	}
-	flags := command.Flags()
-	flags.StringVar(&o.Namespace, "namespace", "broletto-system", "namespace of the operator")
-	flags.StringVar(&o.Identity, "identity", "", "file with the identity of the repository's escrow, as age-keygen writes it (required)")
-	flags.BoolVar(&o.DryRun, "dry-run", false, "say what would come back, and write nothing")
-	_ = command.MarkFlagRequired("identity") // it is a flag of ours
+	o.flags(command)
+	command.Flags().BoolVar(&o.DryRun, "dry-run", false, "say what would come back, and write nothing")
 	return command
 }
 
-// Run brings keys back and prints what it found.
-func Run(ctx context.Context, cfg *rest.Config, out io.Writer, o Options) error {
+// flags are those of every verb that opens a bucket.
+func (o *Options) flags(command *cobra.Command) {
+	flags := command.Flags()
+	flags.StringVar(&o.Namespace, "namespace", "broletto-system", "namespace of the operator")
+	flags.StringVar(&o.Identity, "identity", "", "file with the identity of the repository's escrow, as age-keygen writes it (required)")
+	_ = command.MarkFlagRequired("identity") // it is a flag of ours
+}
+
+// opened is a repository's bucket, and what is in it.
+type opened struct {
+	client     client.Client
+	depot      *depot.Depot
+	repository *v1alpha1.BackupRepository
+	store      archive.Store
+	found      []archive.Found // of each tenant that was asked for
+}
+
+// reach opens a repository's bucket with the escrow's identity. The cluster says where it is.
+func (o Options) reach(ctx context.Context, cfg *rest.Config) (*opened, error) {
 	identity, err := read(o.Identity)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	cfg = rest.CopyConfig(cfg)
 	cfg.UserAgent = fieldManager
 	scheme := runtime.NewScheme()
 	if err := errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return err
+		return nil, err
 	}
 	c, err := client.New(cfg, client.Options{Scheme: scheme})
 	if err != nil {
-		return fmt.Errorf("connecting to the cluster at %s: %w", cfg.Host, err)
+		return nil, fmt.Errorf("connecting to the cluster at %s: %w", cfg.Host, err)
 	}
-	d := &depot.Depot{Client: client.WithFieldOwner(c, fieldManager), Live: c, Namespace: o.Namespace}
-	repository := &v1alpha1.BackupRepository{}
-	if err := c.Get(ctx, client.ObjectKey{Name: o.Repository}, repository); err != nil {
-		return fmt.Errorf("reading backup repository %s: %w", o.Repository, err)
+	b := &opened{client: c, depot: &depot.Depot{Client: client.WithFieldOwner(c, fieldManager), Live: c, Namespace: o.Namespace}, repository: &v1alpha1.BackupRepository{}}
+	if err := c.Get(ctx, client.ObjectKey{Name: o.Repository}, b.repository); err != nil {
+		return nil, fmt.Errorf("reading backup repository %s: %w", o.Repository, err)
 	}
-	store, err := d.Bucket(ctx, repository)
-	if err != nil {
-		return err
+	if b.store, err = b.depot.Bucket(ctx, b.repository); err != nil {
+		return nil, err
 	}
-	found, err := archive.Rebuild(ctx, store, identity, o.Tenants...)
-	if err != nil {
-		return err
+	if b.found, err = archive.Rebuild(ctx, b.store, identity, o.Tenants...); err != nil {
+		return nil, err
 	}
 	for _, name := range o.Tenants {
-		if !slices.ContainsFunc(found, func(f archive.Found) bool { return f.Tenant == name }) {
-			found = append(found, archive.Found{Tenant: name})
+		if !slices.ContainsFunc(b.found, func(f archive.Found) bool { return f.Tenant == name }) {
+			b.found = append(b.found, archive.Found{Tenant: name})
 		}
 	}
-	if err := bring(ctx, d, found, out, o); err != nil || o.DryRun {
+	return b, nil
+}
+
+// Run brings keys back and prints what it found.
+func Run(ctx context.Context, cfg *rest.Config, out io.Writer, o Options) error {
+	b, err := o.reach(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	if err := bring(ctx, b.depot, b.found, out, o); err != nil || o.DryRun {
 		return err
 	}
 	look := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.AnnotationLook, time.Now().UTC().Format(time.RFC3339Nano))
-	if err := c.Patch(ctx, repository, client.RawPatch(types.MergePatchType, []byte(look))); err != nil {
+	if err := b.client.Patch(ctx, b.repository, client.RawPatch(types.MergePatchType, []byte(look))); err != nil {
 		return fmt.Errorf("having backup repository %s looked through: %w (it is some minutes later anyway)", o.Repository, err)
 	}
 	return nil

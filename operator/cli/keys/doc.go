@@ -1,3 +1,3 @@
-// Package keys is the verb by which the keys of backups come back: from the bucket, with the escrow's identity, which is read where the verb runs and
-// never reaches the cluster.
+// Package keys are the verbs that open a bucket with the escrow's identity, which is read where they run and never reaches the cluster: one brings
+// the keys of backups back, the other verifies the records of drills.
 package keys

@@ -44,7 +44,7 @@ func run() error {
 		Use: "broletto", Short: "Broletto turns one short manifest of a comune into isolated, auditable hosting",
 		SilenceUsage: true, SilenceErrors: true, Version: version(),
 	}
-	root.AddCommand(operatorCommand(), moveStatesCommand(), demoCommand(), doctor.Command(), keys.Command(), probe.Command())
+	root.AddCommand(operatorCommand(), moveStatesCommand(), demoCommand(), doctor.Command(), keys.Command(), keys.DrillsCommand(), probe.Command())
 	root.AddCommand(stack.Commands()...)
 	return root.ExecuteContext(ctx)
 }

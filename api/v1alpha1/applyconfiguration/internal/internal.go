@@ -454,6 +454,40 @@ var schemaYAML = typed.YAMLObject(`types:
   scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.Channel
   scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.CheckRun
+  map:
+    fields:
+    - name: beganAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: command
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.CommandCheck
+    - name: http
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.HTTPCheck
+    - name: message
+      type:
+        scalar: string
+    - name: mover
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.VolumeMove
+    - name: name
+      type:
+        scalar: string
+    - name: passed
+      type:
+        scalar: boolean
+    - name: podsReady
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.PodsReadyCheck
+    - name: seconds
+      type:
+        scalar: numeric
+    - name: timeoutSeconds
+      type:
+        scalar: numeric
+      default: 300
 - name: com.github.broletto.broletto.api.v1alpha1.Codes
   map:
     fields:
@@ -472,6 +506,21 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: other
       type:
         scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.CommandCheck
+  map:
+    fields:
+    - name: command
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: container
+      type:
+        scalar: string
+    - name: podSelector
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector
 - name: com.github.broletto.broletto.api.v1alpha1.Conflicts
   scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.Consortium
@@ -650,9 +699,63 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.broletto.broletto.api.v1alpha1.Drill
   map:
     fields:
+    - name: checks
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.DrillCheck
+          elementRelationship: associative
+          keys:
+          - name
     - name: everyDays
       type:
         scalar: numeric
+- name: com.github.broletto.broletto.api.v1alpha1.DrillCheck
+  map:
+    fields:
+    - name: command
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.CommandCheck
+    - name: http
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.HTTPCheck
+    - name: name
+      type:
+        scalar: string
+    - name: podsReady
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.PodsReadyCheck
+    - name: timeoutSeconds
+      type:
+        scalar: numeric
+      default: 300
+- name: com.github.broletto.broletto.api.v1alpha1.DrillCheckResult
+  map:
+    fields:
+    - name: message
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+    - name: passed
+      type:
+        scalar: boolean
+    - name: seconds
+      type:
+        scalar: numeric
+- name: com.github.broletto.broletto.api.v1alpha1.DrillEvidence
+  map:
+    fields:
+    - name: digest
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+    - name: signature
+      type:
+        scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.DrillResult
   map:
     fields:
@@ -665,6 +768,17 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: bytesRead
       type:
         scalar: numeric
+    - name: checks
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.DrillCheckResult
+          elementRelationship: associative
+          keys:
+          - name
+    - name: evidence
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.DrillEvidence
     - name: message
       type:
         scalar: string
@@ -716,6 +830,24 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: url
       type:
         scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.HTTPCheck
+  map:
+    fields:
+    - name: path
+      type:
+        scalar: string
+      default: /
+    - name: port
+      type:
+        scalar: numeric
+      default: 80
+    - name: service
+      type:
+        scalar: string
+    - name: status
+      type:
+        scalar: numeric
+      default: 200
 - name: com.github.broletto.broletto.api.v1alpha1.Hook
   map:
     fields:
@@ -945,6 +1077,12 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.broletto.broletto.api.v1alpha1.ResourceAddress
 - name: com.github.broletto.broletto.api.v1alpha1.PodSecurity
   scalar: string
+- name: com.github.broletto.broletto.api.v1alpha1.PodsReadyCheck
+  map:
+    fields:
+    - name: podSelector
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector
 - name: com.github.broletto.broletto.api.v1alpha1.PolicyCopy
   map:
     fields:
@@ -1091,6 +1229,14 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: bytesRead
       type:
         scalar: numeric
+    - name: checks
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.CheckRun
+          elementRelationship: associative
+          keys:
+          - name
     - name: conditions
       type:
         list:
@@ -1117,6 +1263,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: atomic
+    - name: manifest
+      type:
+        scalar: string
     - name: namespace
       type:
         scalar: string
@@ -1136,6 +1285,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
     - name: same
+      type:
+        scalar: numeric
+    - name: sequence
       type:
         scalar: numeric
     - name: skipped

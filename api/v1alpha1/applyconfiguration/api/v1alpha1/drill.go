@@ -9,6 +9,8 @@ package v1alpha1
 type DrillApplyConfiguration struct {
 	// everyDays is the interval.
 	EveryDays *int32 `json:"everyDays,omitempty"`
+	// checks are asked of what was restored, in this order, once it was compared. A drill passes when all of them do.
+	Checks []DrillCheckApplyConfiguration `json:"checks,omitempty"`
 }
 
 // DrillApplyConfiguration constructs a declarative configuration of the Drill type for use with
@@ -22,5 +24,18 @@ func Drill() *DrillApplyConfiguration {
 // If called multiple times, the EveryDays field is set to the value of the last call.
 func (b *DrillApplyConfiguration) WithEveryDays(value int32) *DrillApplyConfiguration {
 	b.EveryDays = &value
+	return b
+}
+
+// WithChecks adds the given value to the Checks field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Checks field.
+func (b *DrillApplyConfiguration) WithChecks(values ...*DrillCheckApplyConfiguration) *DrillApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithChecks")
+		}
+		b.Checks = append(b.Checks, *values[i])
+	}
 	return b
 }

@@ -17,14 +17,18 @@ type DrillResultApplyConfiguration struct {
 	Backup *string `json:"backup,omitempty"`
 	// at is when it ended.
 	At *v1.Time `json:"at,omitempty"`
-	// passed tells whether everything came back as it was.
+	// passed tells whether everything came back as it was, and every check passed.
 	Passed *bool `json:"passed,omitempty"`
-	// seconds is how long the restore took.
+	// seconds is how long it took until everything was restored, compared and checked.
 	Seconds *int32 `json:"seconds,omitempty"`
 	// bytesRead is how many bytes came from the store.
 	BytesRead *int64 `json:"bytesRead,omitempty"`
-	// message says what differed.
+	// message says what differed, or which check failed.
 	Message *string `json:"message,omitempty"`
+	// checks are what came of each check, in their order.
+	Checks []DrillCheckResultApplyConfiguration `json:"checks,omitempty"`
+	// evidence is the signed record of all this in the bucket. Absent: it is not written yet.
+	Evidence *DrillEvidenceApplyConfiguration `json:"evidence,omitempty"`
 }
 
 // DrillResultApplyConfiguration constructs a declarative configuration of the DrillResult type for use with
@@ -86,5 +90,26 @@ func (b *DrillResultApplyConfiguration) WithBytesRead(value int64) *DrillResultA
 // If called multiple times, the Message field is set to the value of the last call.
 func (b *DrillResultApplyConfiguration) WithMessage(value string) *DrillResultApplyConfiguration {
 	b.Message = &value
+	return b
+}
+
+// WithChecks adds the given value to the Checks field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Checks field.
+func (b *DrillResultApplyConfiguration) WithChecks(values ...*DrillCheckResultApplyConfiguration) *DrillResultApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithChecks")
+		}
+		b.Checks = append(b.Checks, *values[i])
+	}
+	return b
+}
+
+// WithEvidence sets the Evidence field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Evidence field is set to the value of the last call.
+func (b *DrillResultApplyConfiguration) WithEvidence(value *DrillEvidenceApplyConfiguration) *DrillResultApplyConfiguration {
+	b.Evidence = value
 	return b
 }

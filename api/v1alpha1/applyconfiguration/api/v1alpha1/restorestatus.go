@@ -40,6 +40,12 @@ type RestoreStatusApplyConfiguration struct {
 	Lost []string `json:"lost,omitempty"`
 	// volumes is how the volumes are restored, by claim, and databases as database/<name>; at most 256.
 	Volumes []VolumeMoveApplyConfiguration `json:"volumes,omitempty"`
+	// sequence is the number of the backup in its chain.
+	Sequence *int64 `json:"sequence,omitempty"`
+	// manifest is the SHA-256 of the manifest that was restored, in hexadecimal.
+	Manifest *string `json:"manifest,omitempty"`
+	// checks are the checks of a drill as its policy had them when the first one was asked, and what came of each.
+	Checks []CheckRunApplyConfiguration `json:"checks,omitempty"`
 	// bytesRead is how many bytes of objects were read, unpacked.
 	BytesRead *int64 `json:"bytesRead,omitempty"`
 }
@@ -177,6 +183,35 @@ func (b *RestoreStatusApplyConfiguration) WithVolumes(values ...*VolumeMoveApply
 			panic("nil value passed to WithVolumes")
 		}
 		b.Volumes = append(b.Volumes, *values[i])
+	}
+	return b
+}
+
+// WithSequence sets the Sequence field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Sequence field is set to the value of the last call.
+func (b *RestoreStatusApplyConfiguration) WithSequence(value int64) *RestoreStatusApplyConfiguration {
+	b.Sequence = &value
+	return b
+}
+
+// WithManifest sets the Manifest field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Manifest field is set to the value of the last call.
+func (b *RestoreStatusApplyConfiguration) WithManifest(value string) *RestoreStatusApplyConfiguration {
+	b.Manifest = &value
+	return b
+}
+
+// WithChecks adds the given value to the Checks field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Checks field.
+func (b *RestoreStatusApplyConfiguration) WithChecks(values ...*CheckRunApplyConfiguration) *RestoreStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithChecks")
+		}
+		b.Checks = append(b.Checks, *values[i])
 	}
 	return b
 }

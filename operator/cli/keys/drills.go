@@ -1,0 +1,85 @@
+package keys
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client/config"
+
+	"github.com/broletto/broletto/operator/archive"
+)
+
+// DrillsCommand is the verb of the auditor.
+func DrillsCommand() *cobra.Command {
+	var o Options
+	command := &cobra.Command{
+		Use: "drills REPOSITORY [TENANT...]", Short: "Verify the signed records of drills in the bucket, with the escrow's identity", Args: cobra.MinimumNArgs(1),
+		Long: "Verify the signed records of drills in the bucket, with the escrow's identity, and list them. The cluster only says where the bucket is. " +
+			"It fails when a record is not as the tenant's key signed it, or when a key is not to be had.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := config.GetConfig()
+			if err != nil {
+				return fmt.Errorf("finding the cluster: %w (set KUBECONFIG)", err)
+			}
+			o.Repository, o.Tenants = args[0], args[1:]
+			return Drills(cmd.Context(), cfg, cmd.OutOrStdout(), o)
+		},
+	}
+	o.flags(command)
+	return command
+}
+
+// Drills prints the records of drills that are as they were signed, and fails when some are not.
+func Drills(ctx context.Context, cfg *rest.Config, out io.Writer, o Options) error {
+	b, err := o.reach(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	var failures []error
+	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(table, "TENANT\tWORKSPACE\tPOLICY\tBACKUP\tWRITTEN\tPASSED\tSECONDS\tBYTES\tCHECKS\tSHA-256")
+	for _, f := range b.found {
+		for _, fault := range f.Faults {
+			failures = append(failures, fault)
+		}
+		if f.Key == (archive.Key{}) {
+			continue // a fault says so, or the bucket has nothing of it
+		}
+		drills, faults, err := archive.Repository{Store: b.store, Tenant: f.Tenant, Key: f.Key}.Drills(ctx)
+		if err != nil {
+			return err
+		}
+		for _, d := range drills {
+			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\t%d\t%d\t%s\t%s\n", d.Tenant, d.Workspace, d.Policy, d.Sequence, d.Written.UTC().Format(time.RFC3339),
+				passed(d), d.Seconds, d.BytesRead, checks(d), d.Evidence.Hash)
+		}
+		for _, fault := range faults {
+			failures = append(failures, fault)
+		}
+	}
+	return errors.Join(append(failures, table.Flush())...)
+}
+
+func passed(d archive.Drill) string {
+	if d.Passed {
+		return "yes"
+	}
+	return "no"
+}
+
+// checks is how many of its checks have passed.
+func checks(d archive.Drill) string {
+	n := 0
+	for _, c := range d.Checks {
+		if c.Passed {
+			n++
+		}
+	}
+	return fmt.Sprintf("%d/%d", n, len(d.Checks))
+}
