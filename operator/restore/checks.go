@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -173,8 +174,8 @@ func notReady(p *corev1.Pod) string {
 func (r *Reconciler) command(ctx context.Context, s *scope, c *v1alpha1.CheckRun, left time.Duration) (answer, error) {
 	running, ended, err := r.Hooks.Await(ctx, s.UID, 0)
 	if running == nil {
-		if left <= 0 { // the operator was ended while it was run
-			return answer{why: "it has not ended within its timeoutSeconds"}, nil
+		if left <= 0 { // and what it said last is why; or the operator was ended while it was run
+			return answer{why: cmp.Or(c.Message, "it has not ended in time")}, nil
 		}
 		r.Hooks.Begin(s.UID, hooks.Command{Namespace: s.Status.Namespace, Hook: v1alpha1.Hook{
 			Name: c.Name, PodSelector: c.Command.PodSelector, Container: c.Command.Container, Before: c.Command.Command, TimeoutSeconds: int32(max(1, left/time.Second)),

@@ -115,7 +115,9 @@ func ForRepository(o client.Object) []reconcile.Request {
 func UpkeepClaim(u v1alpha1.VolumeUpkeep) string { return fmt.Sprintf("%s.%d", u.Tenant, u.Generation) }
 
 // mounts tells whether a mover has a volume: one that is at a database or at a whole repository has none, nor one that asks a question.
-func (t Task) mounts() bool { return t.Database == nil && !upkeep(t.Operation) && t.Operation != move.Check }
+func (t Task) mounts() bool {
+	return t.Database == nil && !upkeep(t.Operation) && t.Operation != move.Check
+}
 
 // upkeep tells whether an operation is of a whole repository, and needs no volume.
 func upkeep(o move.Operation) bool { return o == move.Maintain || o == move.Verify }

@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -42,6 +44,8 @@ type kubelet struct {
 
 	// upkeep has it run movers that look after the repository too. What they do is written whenever they are done: nothing is at rest meanwhile.
 	upkeep bool
+	// web is the host and port that stand for every service of the tenant.
+	web string
 
 	mu sync.Mutex
 	// spoil changes an order, or says that the pod dies.
@@ -145,6 +149,9 @@ func (k *kubelet) round(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if order.Question != nil && strings.HasSuffix(order.Question.URL, deaf) {
+			continue // nobody takes it
+		}
 		if err := k.run(ctx, p, order); err != nil {
 			return err
 		}
@@ -168,6 +175,11 @@ func (k *kubelet) run(ctx context.Context, p *corev1.Pod, o move.Order) error {
 			o.Path = filepath.Join(k.folders, p.Namespace, v.PersistentVolumeClaim.ClaimName)
 		}
 	}
+	if o.Question != nil {
+		if err := k.resolve(ctx, p, o.Question); err != nil {
+			return err
+		}
+	}
 	work, err := os.MkdirTemp(k.folders, "mover-")
 	if err != nil {
 		return err
@@ -179,7 +191,7 @@ func (k *kubelet) run(ctx context.Context, p *corev1.Pod, o move.Order) error {
 			return err
 		}
 		defer end()
-	} else if err := os.MkdirAll(o.Path, 0o700); err != nil {
+	} else if err := os.MkdirAll(cmp.Or(o.Path, work), 0o700); err != nil {
 		return err
 	}
 	if err := errors.Join(os.Mkdir(o.Config, 0o700), os.Mkdir(o.Cache, 0o700)); err != nil {
@@ -241,6 +253,24 @@ func (k *kubelet) beside(ctx context.Context, p *corev1.Pod, s *move.Stream) (en
 			k.Error(err)
 		}
 	}, nil
+}
+
+// resolve does what the names' service of a cluster does, for a service that is there.
+func (k *kubelet) resolve(ctx context.Context, p *corev1.Pod, q *move.Question) error {
+	u, err := url.Parse(q.URL)
+	if err != nil {
+		return err
+	}
+	service, rest, _ := strings.Cut(u.Hostname(), ".")
+	o := &corev1.Service{}
+	if err := k.Admin.Get(ctx, client.ObjectKey{Namespace: p.Namespace, Name: service}, o); err != nil {
+		return err
+	}
+	if rest == p.Namespace+".svc" && u.Port() == strconv.Itoa(int(o.Spec.Ports[0].Port)) {
+		u.Host = k.web
+	}
+	q.URL = u.String()
+	return nil
 }
 
 // write makes files in a folder, by name.
