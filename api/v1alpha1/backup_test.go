@@ -221,6 +221,7 @@ func backupPolicyRows() map[string]row {
 	numbers(rows, "/spec/recoveryPointHours", "spec.recoveryPointHours", 1, 8784)
 	numbers(rows, "/spec/recoveryTimeMinutes", "spec.recoveryTimeMinutes", 1, 10080)
 	numbers(rows, "/spec/drill/everyDays", "spec.drill.everyDays", 1, 366)
+	checkRows(rows, "/spec/drill/checks", "spec.drill.checks")
 	statusRows(rows, "")
 	delete(rows, "status: spec of the operator's hand") // it has no display name; the next row asks the same
 	rows["status: schedule of the operator's hand"] = row{reason: "the subresource takes a status only", via: status, edit: "/spec/schedule '0 0 * * *'", gets: "/spec/schedule '30 2 * * *'"}
@@ -249,6 +250,91 @@ func policyStatusRows(rows map[string]row) {
 	lengths(rows, first+"/drill/message", path+".drill.message", 0, 1024)
 	counts(rows, first+"/drill/seconds", path+".drill.seconds", 2147483647)
 	counts(rows, first+"/drill/bytesRead", path+".drill.bytesRead", 9007199254740991)
+	outcome := func(i int) map[string]any {
+		return map[string]any{"name": fmt.Sprint("c", i), "passed": true, "seconds": 1}
+	}
+	items(rows, first+"/drill/checks", path+".drill.checks", 8, outcome)
+	rows["a check's outcome twice"] = row{reason: "a map", edit: put(first+"/drill/checks", []any{outcome(1), outcome(1)}), want: path + ".drill.checks[1]: Duplicate value"}
+	for _, field := range []string{"name", "passed", "seconds"} {
+		rows["an outcome without "+field] = row{reason: "evidence is whole", edit: edits(first + "/drill/checks/0/" + field), want: path + ".drill.checks[0]." + field + ": Required value"}
+	}
+	lengths(rows, first+"/drill/checks/0/name", path+".drill.checks[0].name", 0, 63)
+	lengths(rows, first+"/drill/checks/0/message", path+".drill.checks[0].message", 0, 128)
+	counts(rows, first+"/drill/checks/0/seconds", path+".drill.checks[0].seconds", 2147483647)
+	for field, most := range map[string]int{"name": 256, "digest": 64, "signature": 88} {
+		rows["evidence without "+field] = row{reason: "evidence is whole", edit: edits(first + "/drill/evidence/" + field), want: path + ".drill.evidence." + field + ": Required value"}
+		lengths(rows, first+"/drill/evidence/"+field, path+".drill.evidence."+field, 0, most)
+	}
+}
+
+// checkRows are the rows of a drill's checks, of which there is one of each sort: of pods, by HTTP, by a command.
+func checkRows(all map[string]row, pointer, path string) {
+	rows := map[string]row{}
+	defer func() {
+		for name, r := range rows {
+			if strings.Contains(r.want, " in body ") {
+				r.want = strings.TrimPrefix(r.want, "status.") // the API server words it otherwise there
+			}
+			all[name] = r
+		}
+	}()
+	at := func(i int, field string) (string, string) {
+		return fmt.Sprint(pointer, "/", i, "/", field), fmt.Sprint(path, "[", i, "].", strings.ReplaceAll(field, "/", "."))
+	}
+	one := "a check is one of podsReady, http and command, for example podsReady: {podSelector: {matchLabels: {app: web}}}"
+	check := func(i int) map[string]any {
+		return map[string]any{"name": fmt.Sprint("c", i), "http": map[string]any{"service": "web"}}
+	}
+	items(rows, pointer, path, 8, check)
+	rows["checks of the same name"] = row{reason: "a map", edit: put(pointer, []any{check(1), check(1)}), want: path + "[1]: Duplicate value"}
+	rows["a check by default"] = row{reason: "the shortest one", edit: put(pointer, []any{check(1)}), gets: edits(pointer +
+		` [{"http": {"path": "/", "port": 80, "service": "web", "status": 200}, "name": "c1", "timeoutSeconds": 300}]`)}
+	rows["a check of nothing"] = row{reason: "it asks something", edit: edits(pointer + "/0/podsReady"), want: one}
+	rows["a check of two"] = row{reason: "each has a name of its own", edit: edits(pointer + "/0/http {service: web}"), want: one}
+	for i, field := range []string{"name", "http/service", "command/command"} {
+		where, name := at(i, field)
+		rows["a check without "+field] = row{reason: "it is needed", edit: edits(where), want: name + ": Required value"}
+	}
+	where, name := at(0, "name")
+	labelsAt(rows, where, name, "name is a DNS label of at most 63 characters, for example web")
+	for i := range 3 {
+		where, name := at(i, "timeoutSeconds")
+		numbers(rows, where, name, 1, 1200)
+	}
+	for i, field := range map[int]string{0: "podsReady/podSelector", 2: "command/podSelector"} {
+		app := map[int]string{0: "web", 2: "db"}[i]
+		where, name := at(i, field)
+		want := "podSelector has 1 to 8 matchLabels, for example {matchLabels: {app: " + app + "}}"
+		rows[name+" missing"] = row{reason: "where", edit: edits(where), want: name + ": Required value"}
+		for edit, want := range map[string]string{"{}": want, "{matchLabels: {}}": want, "{matchLabels: {a: b}, matchExpressions: [{key: a, operator: Exists}]}": want} {
+			rows[name+" "+edit] = row{reason: "which pods", edit: edits(where + " " + edit), want: want}
+		}
+		rows[name+" of 8"] = row{reason: "the upper bound", edit: put(where, map[string]any{"matchLabels": labels(8)})}
+		rows[name+" of 9"] = row{reason: "every map is bounded", edit: put(where, map[string]any{"matchLabels": labels(9)}), want: want}
+	}
+	where, name = at(1, "http/service")
+	lengths(rows, where, name, 1, 63)
+	for _, bad := range []string{"1web", "a.b", "a-", "Web", "evil.example/"} {
+		rows[name+" "+bad] = row{reason: "no name of a Service", edit: put(where, bad), want: "service is the name of a Service, for example web"}
+	}
+	where, name = at(1, "http/port")
+	numbers(rows, where, name, 1, 65535)
+	where, name = at(1, "http/status")
+	numbers(rows, where, name, 200, 599)
+	where, name = at(1, "http/path")
+	rows[name+" of 1024"] = row{reason: "the upper bound", edit: put(where, "/"+long(1023))}
+	rows[name+" of 1025"] = row{reason: "every text is bounded", edit: put(where, "/"+long(1024)), want: name + ": Too long"}
+	for _, bad := range []string{"health", "", "/a b", "/\r\nHost: x", "/è", "@evil.example/"} {
+		rows[name+" "+bad] = row{reason: "it would be another request", edit: put(where, bad), want: "path begins with a slash and has no blanks, for example /health"}
+	}
+	where, name = at(2, "command/command")
+	items(rows, where, name, 16, func(int) string { return "a" })
+	rows[name+" of none"] = row{reason: "a command", edit: edits(where + " []"), want: name + " in body should have at least 1 items"}
+	rows[name+" of one"] = row{reason: "the lower bound", edit: edits(where + " [sync]")}
+	where, name = at(2, "command/command/0")
+	lengths(rows, where, strings.Replace(name, "command.0", "command[0]", 1), 0, 2048)
+	where, name = at(2, "command/container")
+	lengths(rows, where, name, 0, 63)
 }
 
 func backupRows() map[string]row {
@@ -345,6 +431,12 @@ func restoreRows() map[string]row {
 		counts(rows, "/status/bytesRead", "status.bytesRead", 9007199254740991)
 		lengths(rows, "/status/requester", "status.requester", 0, 512)
 		lengths(rows, "/status/namespace", "status.namespace", 0, 63)
+		counts(rows, "/status/sequence", "status.sequence", 9999999999)
+		lengths(rows, "/status/manifest", "status.manifest", 0, 64)
+		checkRows(rows, "/status/checks", "status.checks")
+		times(rows, "/status/checks/0/beganAt", "status.checks[0].beganAt")
+		counts(rows, "/status/checks/0/seconds", "status.checks[0].seconds", 2147483647)
+		lengths(rows, "/status/checks/0/message", "status.checks[0].message", 0, 1024)
 		reports(rows, "refused")
 		names(rows, "conflicts")
 		names(rows, "lost")

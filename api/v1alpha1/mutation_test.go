@@ -242,5 +242,5 @@ func upstream(at string) bool {
 		"/status/allocated{}", "/status/allocations[]/quota{}", "/status/allocations[]/releasing{}", "/status/quota{}": // resource.Quantity
 		return true
 	}
-	return false
+	return strings.Contains(at, "/checks[]/") && strings.Contains(at, "/podSelector/") // metav1.LabelSelector
 }
