@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
@@ -118,22 +119,24 @@ func (r *Reconciler) ask(ctx context.Context, s *scope, i int) error {
 
 // podsReady looks whether pods are there and all of them Ready.
 func (r *Reconciler) podsReady(ctx context.Context, s *scope, c *v1alpha1.CheckRun, _ time.Duration) (answer, error) {
-	selector := c.PodsReady.PodSelector.MatchLabels
+	selector, err := metav1.LabelSelectorAsSelector(&c.PodsReady.PodSelector)
+	if err != nil {
+		return answer{why: "its podSelector: " + err.Error(), final: true}, nil
+	}
 	var pods corev1.PodList
-	if err := r.Live.List(ctx, &pods, client.InNamespace(s.Status.Namespace), client.MatchingLabels(selector)); err != nil {
+	if err := r.Live.List(ctx, &pods, client.InNamespace(s.Status.Namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
 		return answer{}, fmt.Errorf("listing the pods of %s: %w", s.Status.Namespace, err)
 	}
 	return answer{why: unready(pods.Items, selector)}, nil
 }
 
 // unready says which pods are not Ready, and why; empty: some are there, and all of them are.
-func unready(pods []corev1.Pod, selector map[string]string) string {
+func unready(pods []corev1.Pod, selector labels.Selector) string {
 	pods = slices.DeleteFunc(slices.Clone(pods), func(p corev1.Pod) bool {
 		return !p.DeletionTimestamp.IsZero() || p.Status.Phase == corev1.PodSucceeded || p.Labels[v1alpha1.LabelRun] != ""
 	})
 	if len(pods) == 0 {
-		return fmt.Sprintf("there is no pod with the labels %s: has the backup what makes it, and the quota of the workspace room for it?",
-			metav1.FormatLabelSelector(&metav1.LabelSelector{MatchLabels: selector}))
+		return fmt.Sprintf("there is no pod with the labels %s: has the backup what makes it, and the quota of the workspace room for it?", selector)
 	}
 	slices.SortFunc(pods, func(a, b corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
 	var bad []string

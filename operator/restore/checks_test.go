@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/broletto/broletto/api/v1alpha1"
 )
@@ -46,7 +47,7 @@ func TestUnready(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := unready(c.pods, map[string]string{"app": "web"})
+			got := unready(c.pods, labels.SelectorFromSet(labels.Set{"app": "web"}))
 			if c.want == "" && got != "" || !strings.Contains(got, c.want) {
 				t.Errorf("%s: got %q, want %q", c.reason, got, c.want)
 			}
