@@ -39,7 +39,7 @@ func (r *Reconciler) check(ctx context.Context, s *scope) error {
 		return nil
 	}
 	if !checking(s.Restore) {
-		if verdict(s.Restore) != nil { // it has failed already
+		if failed(s.Restore) {
 			return nil
 		}
 		asked, err := r.asked(ctx, s)
@@ -64,6 +64,9 @@ func (r *Reconciler) check(ctx context.Context, s *scope) error {
 	return nil
 }
 
+// failed tells whether something did not come back as it was.
+func failed(one *v1alpha1.Restore) bool { return verdict(one) != nil }
+
 // checking tells whether everything was restored and compared, and checks are asked.
 func checking(one *v1alpha1.Restore) bool { return one.Status.Checks != nil }
 
@@ -71,10 +74,10 @@ func checking(one *v1alpha1.Restore) bool { return one.Status.Checks != nil }
 func (r *Reconciler) asked(ctx context.Context, s *scope) ([]v1alpha1.DrillCheck, error) {
 	p := &v1alpha1.BackupPolicy{}
 	err := r.Client.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: s.Labels[v1alpha1.LabelPolicy]}, p)
-	if client.IgnoreNotFound(err) != nil {
+	if err := client.IgnoreNotFound(err); err != nil {
 		return nil, fmt.Errorf("reading policy %s: %w", s.Labels[v1alpha1.LabelPolicy], err)
 	}
-	if err != nil || p.Spec.Drill == nil { // nobody wants to know any more
+	if p.Spec.Drill == nil { // nobody wants to know any more
 		return nil, nil
 	}
 	return p.Spec.Drill.Checks, nil
@@ -119,21 +122,17 @@ func (r *Reconciler) ask(ctx context.Context, s *scope, i int) error {
 
 // podsReady looks whether pods are there and all of them Ready.
 func (r *Reconciler) podsReady(ctx context.Context, s *scope, c *v1alpha1.CheckRun, _ time.Duration) (answer, error) {
-	selector, err := metav1.LabelSelectorAsSelector(&c.PodsReady.PodSelector)
-	if err != nil {
-		return answer{why: "its podSelector: " + err.Error(), final: true}, nil
-	}
 	var pods corev1.PodList
-	if err := r.Live.List(ctx, &pods, client.InNamespace(s.Status.Namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
+	if err := r.Live.List(ctx, &pods, client.InNamespace(s.Status.Namespace)); err != nil {
 		return answer{}, fmt.Errorf("listing the pods of %s: %w", s.Status.Namespace, err)
 	}
-	return answer{why: unready(pods.Items, selector)}, nil
+	return answer{why: unready(pods.Items, labels.SelectorFromSet(c.PodsReady.PodSelector.MatchLabels))}, nil
 }
 
-// unready says which pods are not Ready, and why; empty: some are there, and all of them are.
+// unready says which of the selected pods are not Ready, and why; empty: some are there, and all of them are.
 func unready(pods []corev1.Pod, selector labels.Selector) string {
 	pods = slices.DeleteFunc(slices.Clone(pods), func(p corev1.Pod) bool {
-		return !p.DeletionTimestamp.IsZero() || p.Status.Phase == corev1.PodSucceeded || p.Labels[v1alpha1.LabelRun] != ""
+		return !selector.Matches(labels.Set(p.Labels)) || !p.DeletionTimestamp.IsZero() || p.Status.Phase == corev1.PodSucceeded || p.Labels[v1alpha1.LabelRun] != ""
 	})
 	if len(pods) == 0 {
 		return fmt.Sprintf("there is no pod with the labels %s: has the backup what makes it, and the quota of the workspace room for it?", selector)
@@ -188,10 +187,15 @@ func (r *Reconciler) command(ctx context.Context, s *scope, c *v1alpha1.CheckRun
 	if running != nil && !ended {
 		return answer{}, &outcome.Wait{Reason: v1alpha1.ReasonChecking, Message: "the command of check " + c.Name + " is run", After: moment}
 	}
-	if err != nil {
-		return answer{why: err.Error()}, nil
+	return because(err), nil
+}
+
+// because is that of a command which has ended.
+func because(err error) answer {
+	if err == nil {
+		return answer{}
 	}
-	return answer{}, nil
+	return answer{why: err.Error()}
 }
 
 // http has a pod in the workspace ask: the operator is no client of a tenant's.

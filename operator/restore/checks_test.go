@@ -14,7 +14,7 @@ import (
 func TestUnready(t *testing.T) {
 	t.Parallel()
 	pod := func(name string, edit ...func(*corev1.Pod)) corev1.Pod {
-		p := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PodSpec{NodeName: "n1"}, Status: corev1.PodStatus{
+		p := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": "web"}}, Spec: corev1.PodSpec{NodeName: "n1"}, Status: corev1.PodStatus{
 			Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
 		}}
 		for _, e := range edit {
@@ -33,8 +33,9 @@ func TestUnready(t *testing.T) {
 		"OneNot":   {"all of them count", []corev1.Pod{pod("a"), pod("b", not)}, "1 of 2 pods are not Ready: b is Running: it is on node n1"},
 		"Going":    {"it is replaced", []corev1.Pod{pod("a"), pod("b", not, func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.Now()) })}, ""},
 		"Done":     {"a Job's that has ended", []corev1.Pod{pod("a"), pod("b", not, func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded })}, ""},
+		"Others":   {"they are not asked about", []corev1.Pod{pod("a"), pod("b", not, func(p *corev1.Pod) { p.Labels["app"] = "db" })}, ""},
 		"OnlyDone": {"", []corev1.Pod{pod("b", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded })}, "there is no pod"},
-		"Mover":    {"it is not the tenant's", []corev1.Pod{pod("a", func(p *corev1.Pod) { p.Labels = map[string]string{v1alpha1.LabelRun: "x"} })}, "there is no pod"},
+		"Mover":    {"it is not the tenant's", []corev1.Pod{pod("a", func(p *corev1.Pod) { p.Labels[v1alpha1.LabelRun] = "x" })}, "there is no pod"},
 		"Failed":   {"a pod that has failed says Ready no longer, whatever its condition", []corev1.Pod{pod("a", func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed })}, "a is Failed"},
 		"NoNode": {"on a control plane without nodes", []corev1.Pod{pod("a", func(p *corev1.Pod) { p.Spec.NodeName, p.Status = "", corev1.PodStatus{Phase: corev1.PodPending} })},
 			"a is Pending: no node has taken it"},

@@ -78,6 +78,7 @@ func (o *Orders) Order(ctx context.Context, m broker.Mover) (move.Order, error) 
 	case move.Restore:
 		out.Snapshots = []string{w.volume.Snapshot}
 	case move.Verify: // all of it
+	case move.Check: // it is answered by now
 	case move.Maintain:
 		out.Others = true
 		if out.Keep, err = o.kept(ctx, r, t, w.volume.Generation); err != nil {
