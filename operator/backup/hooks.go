@@ -28,18 +28,53 @@ const (
 	hookMessage = 1024
 )
 
-// policyOf is the policy that made a backup, with its hooks and databases. What somebody wrote himself has none, as has one whose policy is gone.
+// policyOf is the policy whose hooks and databases a backup has: the one that made it or, of what somebody wrote himself, the first by name that has
+// some and backs the same workspace up. Without one, it is empty.
 func (r *Backups) policyOf(ctx context.Context, b *v1alpha1.Backup) (*v1alpha1.BackupPolicy, error) {
 	p := &v1alpha1.BackupPolicy{}
-	name := b.Labels[v1alpha1.LabelPolicy]
-	if name == "" {
+	if name := b.Labels[v1alpha1.LabelPolicy]; name != "" {
+		err := r.Client.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: name}, p)
+		if client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("reading policy %s: %w", name, err)
+		}
 		return p, nil
 	}
-	err := r.Client.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: name}, p)
-	if client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("reading policy %s: %w", name, err)
+	w := &v1alpha1.Workspace{}
+	if err := r.Client.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: string(b.Spec.Workspace)}, w); err != nil {
+		if apierrors.IsNotFound(err) {
+			return p, nil
+		}
+		return nil, fmt.Errorf("reading workspace %s: %w", b.Spec.Workspace, err)
+	}
+	var all v1alpha1.BackupPolicyList
+	if err := r.Client.List(ctx, &all, client.InNamespace(b.Namespace), client.DisableReadYourWritesConsistency); err != nil {
+		return nil, fmt.Errorf("listing the policies of %s: %w", b.Namespace, err)
+	}
+	for i := range all.Items {
+		one := &all.Items[i]
+		wanted, err := selects(one)
+		if err != nil || len(one.Spec.Hooks)+len(one.Spec.Databases) == 0 || !wanted(w) { // the policy's own status says what is wrong with it
+			continue
+		}
+		if p.Name == "" || one.Name < p.Name {
+			p = one
+		}
 	}
 	return p, nil
+}
+
+// alone waits until no other backup of the workspace has hooks under way: they would get into each other's way.
+func (r *Backups) alone(ctx context.Context, s *scope) error {
+	var all v1alpha1.BackupList
+	if err := r.Client.List(ctx, &all, client.InNamespace(s.Namespace), client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
+		return fmt.Errorf("listing the backups of %s: %w", s.Namespace, err)
+	}
+	for i := range all.Items {
+		if o := &all.Items[i]; o.UID != s.UID && o.Spec.Workspace == s.Spec.Workspace && owes(o.Status.Hooks) {
+			return &outcome.Wait{Reason: v1alpha1.ReasonRunningHooks, After: 5 * time.Second, Message: "backup " + o.Name + " of the same workspace has its hooks run: this one waits"}
+		}
+	}
+	return nil
 }
 
 // await looks whether the command has ended that is run for a backup. While it goes on, nothing else does.
@@ -111,6 +146,11 @@ func (r *Backups) hold(ctx context.Context, s *scope) error {
 			return err
 		}
 		s.Status.Hooks = nil
+		if len(policy.Spec.Hooks) > 0 {
+			if err := r.alone(ctx, s); err != nil {
+				return err
+			}
+		}
 	}
 	for _, h := range policy.Spec.Hooks {
 		before := rowOf(&s.Status.Hooks, h.Name).Before

@@ -105,6 +105,17 @@ func (r *Policies) observe(ctx context.Context, p *v1alpha1.BackupPolicy, now ti
 	return s, nil
 }
 
+// selects tells which workspaces a policy is for.
+func selects(p *v1alpha1.BackupPolicy) (func(*v1alpha1.Workspace) bool, error) {
+	if p.Spec.Selector == nil {
+		return func(w *v1alpha1.Workspace) bool { return slices.Contains(p.Spec.Workspaces, v1alpha1.WorkspaceName(w.Name)) }, nil
+	}
+	selector, err := metav1.LabelSelectorAsSelector(p.Spec.Selector)
+	return func(w *v1alpha1.Workspace) bool {
+		return selector.Matches(labels.Set(w.Labels)) && w.Labels[v1alpha1.LabelPolicy] == "" // what a drill made is not backed up
+	}, err
+}
+
 // workspaces are those that the policy names or selects, sorted. One that is named and not there is told, and holds the others back from
 // nothing: a policy that is not Ready is seen.
 func (r *Policies) workspaces(ctx context.Context, p *v1alpha1.BackupPolicy) (names []string, err error) {
@@ -112,17 +123,9 @@ func (r *Policies) workspaces(ctx context.Context, p *v1alpha1.BackupPolicy) (na
 	if err := r.Client.List(ctx, &all, client.InNamespace(p.Namespace), client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
 		return nil, fmt.Errorf("listing the workspaces of %s: %w", p.Namespace, err)
 	}
-	wanted := func(w *v1alpha1.Workspace) bool {
-		return slices.Contains(p.Spec.Workspaces, v1alpha1.WorkspaceName(w.Name))
-	}
-	if p.Spec.Selector != nil {
-		selector, err := metav1.LabelSelectorAsSelector(p.Spec.Selector)
-		if err != nil {
-			return nil, outcome.Stalled(v1alpha1.ReasonInvalidSchedule, "spec.selector: %w", err)
-		}
-		wanted = func(w *v1alpha1.Workspace) bool {
-			return selector.Matches(labels.Set(w.Labels)) && w.Labels[v1alpha1.LabelPolicy] == "" // what a drill made is not backed up
-		}
+	wanted, err := selects(p)
+	if err != nil {
+		return nil, outcome.Stalled(v1alpha1.ReasonInvalidSchedule, "spec.selector: %w", err)
 	}
 	for i := range all.Items {
 		if w := &all.Items[i]; w.DeletionTimestamp.IsZero() && wanted(w) {

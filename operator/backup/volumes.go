@@ -80,12 +80,34 @@ func (r *Backups) wanted(ctx context.Context, s *scope) ([]volumes.Claim, error)
 	if err != nil {
 		return nil, err
 	}
+	var before v1alpha1.BackupList
+	if err := r.Client.List(ctx, &before, client.InNamespace(s.Namespace), client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
+		return nil, fmt.Errorf("listing the backups of %s: %w", s.Namespace, err)
+	}
+	readers(claims, before.Items, s.Spec)
 	policy, err := r.policyOf(ctx, s.Backup)
 	if err != nil {
 		return nil, err
 	}
 	databases, err := r.Movers.Databases(ctx, s.TargetNamespace(), policy.Spec.Databases)
 	return append(claims, databases...), err
+}
+
+// readers has volumes that no pod uses now read as the pod that used them when the last backup was made: what it keeps to itself is its own.
+func readers(claims []volumes.Claim, backups []v1alpha1.Backup, of v1alpha1.BackupSpec) {
+	for i := range claims {
+		c, last := &claims[i], int64(0)
+		for _, b := range backups {
+			if len(c.Pods) > 0 || b.Spec.Workspace != of.Workspace || b.Spec.Repository != of.Repository || b.Status.Sequence <= last {
+				continue
+			}
+			for _, v := range b.Status.Volumes {
+				if v.Name == c.Name && v.Phase == v1alpha1.VolumeDone && v.User != 0 {
+					last, c.User, c.Group, c.FSGroup = b.Status.Sequence, v.User, v.Group, v.FSGroup
+				}
+			}
+		}
+	}
 }
 
 // renew has a volume written into a new generation: what lies in the damaged one is not built on.

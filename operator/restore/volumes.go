@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -113,7 +114,11 @@ func (r *Reconciler) decide(ctx context.Context, s *scope, kept []volumes.Kept) 
 		if k.Database != nil && s.Spec.Into.NewWorkspace == "" && s.Spec.Into.Conflicts != v1alpha1.ConflictsReplace {
 			v.Phase, v.Message = v1alpha1.VolumeSkipped, "the database stays as it is: conflicts: Replace brings the dump back"
 		}
-		if i := slices.IndexFunc(there, func(c volumes.Claim) bool { return c.Name == k.Name }); i >= 0 && s.Spec.Into.NewWorkspace == "" {
+		i := slices.IndexFunc(there, func(c volumes.Claim) bool { return c.Name == k.Name })
+		if s.Spec.Into.NewWorkspace != "" || i < 0 || !there[i].Bound {
+			v.FSGroup = cmp.Or(v.FSGroup, v.Group) // a new volume is root's until the kubelet gives it to the group of a pod
+		}
+		if i >= 0 && s.Spec.Into.NewWorkspace == "" {
 			c := there[i]
 			switch {
 			case len(c.Pods) > 0 && (s.Spec.Into.Conflicts == v1alpha1.ConflictsReplace || !c.Bound):

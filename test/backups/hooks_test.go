@@ -70,5 +70,9 @@ func TestHooks(t *testing.T) {
 	if got := stage.Condition(b, v1alpha1.ConditionWhole); !strings.Contains(got, "False") {
 		t.Errorf("Whole: %s", got)
 	}
+	own := s.backUp("prima-del-rilascio")
+	if h := own.Status.Hooks; len(h) != 1 || h[0].Name != "dump" || h[0].Before != v1alpha1.HookSkipped {
+		t.Errorf("of a backup that somebody wrote, the status is %+v", own.Status)
+	}
 	s.Rest()
 }
