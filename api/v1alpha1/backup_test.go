@@ -244,6 +244,14 @@ func policyStatusRows(rows map[string]row) {
 	for _, field := range []string{"/scheduledFor", "/verifiedAt", "/drill/at"} {
 		times(rows, first+field, path+strings.ReplaceAll(field, "/", "."))
 	}
+	rows["a workspace of a class unknown"] = row{reason: "nobody has it", edit: first + "/dataClass Secret", want: path + `.dataClass: Unsupported value: "Secret"`}
+	const rules, where = "/status/effective/0", "status.effective[0]"
+	rows["rules of a class twice"] = row{reason: "a map", edit: "/status/effective [{dataClass: Critical, retention: {}}, {dataClass: Critical, retention: {}}]", want: "status.effective[1]: Duplicate value"}
+	rows["rules of no class"] = row{reason: "of what", edit: rules + "/dataClass", want: where + ".dataClass: Required value"}
+	rows["rules without retention"] = row{reason: "what is kept", edit: rules + "/retention", want: where + ".retention: Required value"}
+	numbers(rows, rules+"/retention/daily", "effective[0].retention.daily", 0, 366)
+	numbers(rows, rules+"/recoveryPointHours", "effective[0].recoveryPointHours", 1, 8784)
+	numbers(rows, rules+"/drillEveryDays", "effective[0].drillEveryDays", 1, 366)
 	for _, field := range []string{"restore", "backup", "at", "passed", "seconds", "bytesRead"} {
 		rows["a drill without "+field] = row{reason: "evidence is whole", edit: edits(first + "/drill/" + field), want: path + ".drill." + field + ": Required value"}
 	}

@@ -25,7 +25,7 @@ import (
 // +kubebuilder:rbac:groups=broletto.dev,resources=backups/status;backuppolicies/status,verbs=update
 // +kubebuilder:rbac:groups=broletto.dev,resources=backuppolicies,verbs=list;watch
 // +kubebuilder:rbac:groups=broletto.dev,resources=restores,verbs=list;watch;create;delete
-// +kubebuilder:rbac:groups=broletto.dev,resources=consortia;workspaces,verbs=list;watch
+// +kubebuilder:rbac:groups=broletto.dev,resources=consortia;tenants;workspaces,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=list;watch
 
 const (
@@ -55,7 +55,7 @@ func (r *Backups) SetupWithManager(mgr ctrl.Manager) error {
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }
 
-// SetupWithManager watches policies, what becomes of their backups and drills, and the workspaces that they select.
+// SetupWithManager watches policies, what becomes of their backups and drills, the workspaces that they select, and floors.
 func (r *Policies) SetupWithManager(mgr ctrl.Manager) error {
 	inHome := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
 		return concern.Requests(ctx, r.Client, &v1alpha1.BackupPolicyList{}, o.GetNamespace(), func(*v1alpha1.BackupPolicy) bool { return true })
@@ -64,6 +64,9 @@ func (r *Policies) SetupWithManager(mgr ctrl.Manager) error {
 		return concern.Requests(ctx, r.Client, &v1alpha1.BackupPolicyList{}, "", func(p *v1alpha1.BackupPolicy) bool {
 			return string(p.Spec.Repository) == o.GetName() || slices.Contains(p.Spec.Copies, v1alpha1.RepositoryName(o.GetName()))
 		})
+	})
+	everywhere := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
+		return concern.Requests(ctx, r.Client, &v1alpha1.BackupPolicyList{}, "", func(*v1alpha1.BackupPolicy) bool { return true })
 	})
 	ofPolicy := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
 		name := o.GetLabels()[v1alpha1.LabelPolicy]
@@ -79,5 +82,6 @@ func (r *Policies) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.Restore{}, ofPolicy).
 		Watches(&v1alpha1.Workspace{}, inHome, comesGoesOrChanges).
 		Watches(&v1alpha1.BackupRepository{}, ofRepository).
+		Watches(&v1alpha1.Consortium{}, everywhere, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }
