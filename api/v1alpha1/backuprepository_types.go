@@ -90,6 +90,14 @@ type BackupRepositorySpec struct {
 	// +kubebuilder:validation:Maximum=366
 	VerifyEveryDays *int32 `json:"verifyEveryDays,omitempty"`
 
+	// maxConcurrent is how many backups are made in it at once. The others wait for their turn, which is fair among tenants; one tenant has at most
+	// one less. Default: 4.
+	// +optional
+	// +kubebuilder:default=4
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=64
+	MaxConcurrent *int32 `json:"maxConcurrent,omitempty"`
+
 	// failureDomain names what fails together, for example "dc-1".
 	// +required
 	// +kubebuilder:validation:MinLength=1
@@ -280,4 +288,12 @@ func (r *BackupRepository) VerifyEvery() time.Duration {
 		days = *r.Spec.VerifyEveryDays
 	}
 	return time.Duration(days) * 24 * time.Hour
+}
+
+// AtOnce is how many backups are made in it at once.
+func (r *BackupRepository) AtOnce() int {
+	if r.Spec.MaxConcurrent == nil {
+		return 4
+	}
+	return int(*r.Spec.MaxConcurrent)
 }

@@ -29,8 +29,9 @@ import (
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=list;watch
 
 const (
-	// atOnce is how many backups are made at the same time: the store and the API server have others to serve.
-	atOnce = 4
+	// atOnce is how many backups are looked at or made at the same time, in all repositories: the API server has others to serve. It is more
+	// than a repository takes by default, so that one whose store is slow holds up no other.
+	atOnce = 8
 	// longest is how long one pass may take. What it has written then is found by the next one.
 	longest = 30 * time.Minute
 )
@@ -49,6 +50,7 @@ func (r *Backups) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.Workspace{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
 			return waiting(ctx, o.GetNamespace(), func(b *v1alpha1.Backup) bool { return string(b.Spec.Workspace) == o.GetName() })
 		})).
+		Watches(&v1alpha1.Backup{}, handler.EnqueueRequestsFromMapFunc(r.next), builder.WithPredicates(ends)).
 		Watches(&batchv1.Job{}, ofMover).
 		Watches(&corev1.Pod{}, ofMover).
 		WithOptions(controller.Options{MaxConcurrentReconciles: atOnce, ReconciliationTimeout: longest}).

@@ -331,6 +331,10 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: failureDomain
       type:
         scalar: string
+    - name: maxConcurrent
+      type:
+        scalar: numeric
+      default: 4
     - name: objectLock
       type:
         namedType: com.github.broletto.broletto.api.v1alpha1.ObjectLock
