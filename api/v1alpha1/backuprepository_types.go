@@ -10,6 +10,10 @@ import (
 // around it. It is tried on an object of our own, never taken from what the store says of itself.
 const ConditionWormProven = "WormProven"
 
+// ConditionCredentialsRestricted tells whether the store was seen to refuse our credentials the deletion of a version that is not locked. It holds
+// Ready back from nothing. It is there once that was tried.
+const ConditionCredentialsRestricted = "CredentialsRestricted"
+
 // ConditionCatalogued tells whether every backup that the bucket has of the consortium's tenants is there as a Backup. Those that a cluster lost come
 // back by themselves, once their tenant and its key are there.
 const ConditionCatalogued = "Catalogued"
@@ -33,6 +37,10 @@ const (
 	ReasonKeyLost = "KeyLost"
 	// ReasonOverdue surfaces when a backup was not read back for two cycles.
 	ReasonOverdue = "Overdue"
+	// ReasonMayDeleteVersions surfaces when whoever has the credentials can delete for good what is not locked, or the bucket keeps no versions.
+	ReasonMayDeleteVersions = "MayDeleteVersions"
+	// ReasonDeletionRefused surfaces when the store refused to delete a version.
+	ReasonDeletionRefused = "DeletionRefused"
 	// ReasonLockKept surfaces when the store refused every try.
 	ReasonLockKept = "LockKept"
 )
@@ -212,7 +220,7 @@ type BackupRepositoryStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// conditions are Ready, Reconciling, Stalled, WormProven, Catalogued and Verified.
+	// conditions are Ready, Reconciling, Stalled, WormProven, CredentialsRestricted, Catalogued and Verified.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
