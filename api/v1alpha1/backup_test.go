@@ -14,8 +14,10 @@ func backupRepositoryRows() map[string]row {
 	recipient := "a recipient is a public key as age-keygen prints it, age1 and 58 more characters"
 	rows := map[string]row{
 		"the valid one": {reason: "it says everything that can be said"},
-		"the shortest one": {reason: "what works without more", edit: "/spec/objectLock\n/spec/s3 {endpoint: 'https://s3.example', bucket: abc, credentialsSecret: backup}",
-			gets: `/spec/s3 {"bucket": "abc", "credentialsSecret": "backup", "endpoint": "https://s3.example", "prefix": "", "region": "us-east-1"}`},
+		"the shortest one": {reason: "what works without more", edit: "/spec/objectLock\n/spec/verifyEveryDays\n/spec/maxConcurrent\n/spec/s3 {endpoint: 'https://s3.example', bucket: abc, credentialsSecret: backup}",
+			gets: `/spec/s3 {"bucket": "abc", "credentialsSecret": "backup", "endpoint": "https://s3.example", "prefix": "", "region": "us-east-1"}
+				/spec/verifyEveryDays 7
+				/spec/maxConcurrent 4`},
 		"unknown field":              {reason: "a typing error must not pass", edit: "/spec/s3/accessKey AKIA", want: `unknown field "spec.s3.accessKey"`},
 		"a namespace":                {reason: "no field names a namespace", edit: "/spec/s3/namespace kube-system", want: `unknown field "spec.s3.namespace"`},
 		"no spec":                    {reason: "nothing is no store", edit: "/spec", want: "spec: Required value"},
@@ -71,6 +73,8 @@ func backupRepositoryRows() map[string]row {
 	lengths(rows, "/spec/s3/credentialsSecret", "spec.s3.credentialsSecret", 1, 253)
 	lengths(rows, "/spec/s3/prefix", "spec.s3.prefix", 0, 128)
 	numbers(rows, "/spec/objectLock/days", "spec.objectLock.days", 1, 3660)
+	numbers(rows, "/spec/verifyEveryDays", "spec.verifyEveryDays", 1, 366)
+	numbers(rows, "/spec/maxConcurrent", "spec.maxConcurrent", 1, 64)
 	statusRows(rows, "")
 	delete(rows, "status: spec of the operator's hand") // it has no display name; the next row asks the same
 	rows["status: region of the operator's hand"] = row{reason: "the subresource takes a status only", via: status, edit: "/spec/region altrove", gets: "/spec/region ch-ticino-1"}
@@ -244,6 +248,14 @@ func policyStatusRows(rows map[string]row) {
 	for _, field := range []string{"/scheduledFor", "/verifiedAt", "/drill/at"} {
 		times(rows, first+field, path+strings.ReplaceAll(field, "/", "."))
 	}
+	rows["a workspace of a class unknown"] = row{reason: "nobody has it", edit: first + "/dataClass Secret", want: path + `.dataClass: Unsupported value: "Secret"`}
+	const rules, where = "/status/effective/0", "status.effective[0]"
+	rows["rules of a class twice"] = row{reason: "a map", edit: "/status/effective [{dataClass: Critical, retention: {}}, {dataClass: Critical, retention: {}}]", want: "status.effective[1]: Duplicate value"}
+	rows["rules of no class"] = row{reason: "of what", edit: rules + "/dataClass", want: where + ".dataClass: Required value"}
+	rows["rules without retention"] = row{reason: "what is kept", edit: rules + "/retention", want: where + ".retention: Required value"}
+	numbers(rows, rules+"/retention/daily", "effective[0].retention.daily", 0, 366)
+	numbers(rows, rules+"/recoveryPointHours", "effective[0].recoveryPointHours", 1, 8784)
+	numbers(rows, rules+"/drillEveryDays", "effective[0].drillEveryDays", 1, 366)
 	for _, field := range []string{"restore", "backup", "at", "passed", "seconds", "bytesRead"} {
 		rows["a drill without "+field] = row{reason: "evidence is whole", edit: edits(first + "/drill/" + field), want: path + ".drill." + field + ": Required value"}
 	}

@@ -17,6 +17,8 @@ const (
 	ReasonDamaged = "Damaged"
 	// ReasonWorkspaceGone surfaces when the workspace went before it was backed up.
 	ReasonWorkspaceGone = "WorkspaceGone"
+	// ReasonWaiting surfaces while as many backups are made in the repository as it takes at once, and others come first.
+	ReasonWaiting = "Waiting"
 	// ReasonLeftOut surfaces when something of the workspace is not in the backup.
 	ReasonLeftOut = "LeftOut"
 )

@@ -4,8 +4,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Conditions of a BackupPolicy beside Ready, Reconciling and Stalled; Ready holds only while neither is False.
+// Conditions of a BackupPolicy beside Ready, Reconciling and Stalled; Ready holds only while none is False.
 const (
+	// ConditionFloorKept tells whether the policy does what the consortium asks at least for the data classes of its workspaces. Its message says
+	// where the floor asks for more than the policy, and is what holds. It is there where a floor is.
+	ConditionFloorKept = "FloorKept"
 	// ConditionRecoveryPointKept tells whether every workspace has a verified backup that is at most recoveryPointHours old.
 	ConditionRecoveryPointKept = "RecoveryPointKept"
 	// ConditionRecoveryTimeKept tells whether the last drill of every workspace succeeded, within its interval and within recoveryTimeMinutes.
@@ -32,6 +35,14 @@ const (
 	ReasonDrillFailed = "DrillFailed"
 	// ReasonDrillOverdue surfaces when a workspace was not drilled for longer than drill.everyDays and a day.
 	ReasonDrillOverdue = "DrillOverdue"
+	// ReasonFloorApplied surfaces when the consortium's floor asks for more than the policy, and holds in its stead.
+	ReasonFloorApplied = "FloorApplied"
+	// ReasonTooFewCopies surfaces when the floor asks for more copies in failure domains of their own than the policy has.
+	ReasonTooFewCopies = "TooFewCopies"
+	// ReasonLockTooShort surfaces when the repository was not seen to lock what it is given for as long as the floor asks.
+	ReasonLockTooShort = "LockTooShort"
+	// ReasonScheduleTooRare surfaces when spec.schedule has gaps that are longer than the floor's recoveryPointHours.
+	ReasonScheduleTooRare = "ScheduleTooRare"
 	// ReasonNotPromised surfaces when the policy makes no such promise.
 	ReasonNotPromised = "NotPromised"
 	// ReasonNoBackupYet surfaces while a workspace has no verified backup, and the promise is not broken yet.
@@ -312,11 +323,38 @@ type Hook struct {
 	TimeoutSeconds int32 `json:"timeoutSeconds,omitempty"`
 }
 
+// EffectiveRules are what holds for workspaces of a data class: of the policy and the consortium's floor, the stricter of each.
+type EffectiveRules struct {
+	// dataClass is the class of the workspaces.
+	// +required
+	DataClass DataClass `json:"dataClass"`
+
+	// retention says which backups are kept.
+	// +required
+	Retention Retention `json:"retention"`
+
+	// recoveryPointHours is how old the last verified backup may be. Absent: nothing is promised.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=8784
+	RecoveryPointHours *int32 `json:"recoveryPointHours,omitempty"`
+
+	// drillEveryDays is how often restores are rehearsed. Absent: none is.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=366
+	DrillEveryDays *int32 `json:"drillEveryDays,omitempty"`
+}
+
 // PolicyWorkspace is how one workspace stands.
 type PolicyWorkspace struct {
 	// name is the workspace's.
 	// +required
 	Name WorkspaceName `json:"name"`
+
+	// dataClass is the workspace's: a floor may be set for it.
+	// +optional
+	DataClass DataClass `json:"dataClass,omitempty"`
 
 	// backup is the last Backup made for the policy.
 	// +optional
@@ -440,7 +478,7 @@ type BackupPolicyStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// conditions are Ready, Reconciling, Stalled, RecoveryPointKept and RecoveryTimeKept.
+	// conditions are Ready, Reconciling, Stalled, RecoveryPointKept, RecoveryTimeKept and FloorKept.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -452,6 +490,13 @@ type BackupPolicyStatus struct {
 	// +optional
 	// +kubebuilder:validation:XValidation:rule=`self > timestamp('0001-01-01T00:00:00Z')`,message="a time is as RFC 3339 writes it, for example 2027-06-30T00:00:00Z"
 	NextRun *metav1.Time `json:"nextRun,omitempty"`
+
+	// effective is what holds for workspaces of a data class for which the consortium has a floor; for the others, the spec does.
+	// +optional
+	// +listType=map
+	// +listMapKey=dataClass
+	// +kubebuilder:validation:MaxItems=3
+	Effective []EffectiveRules `json:"effective,omitempty"`
 
 	// workspaces are those that it backs up.
 	// +optional

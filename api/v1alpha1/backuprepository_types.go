@@ -10,6 +10,10 @@ import (
 // around it. It is tried on an object of our own, never taken from what the store says of itself.
 const ConditionWormProven = "WormProven"
 
+// ConditionCredentialsRestricted tells whether the store was seen to refuse our credentials the deletion of a version that is not locked. It holds
+// Ready back from nothing. It is there once that was tried.
+const ConditionCredentialsRestricted = "CredentialsRestricted"
+
 // ConditionCatalogued tells whether every backup that the bucket has of the consortium's tenants is there as a Backup. Those that a cluster lost come
 // back by themselves, once their tenant and its key are there.
 const ConditionCatalogued = "Catalogued"
@@ -33,6 +37,10 @@ const (
 	ReasonKeyLost = "KeyLost"
 	// ReasonOverdue surfaces when a backup was not read back for two cycles.
 	ReasonOverdue = "Overdue"
+	// ReasonMayDeleteVersions surfaces when whoever has the credentials can delete for good what is not locked, or the bucket keeps no versions.
+	ReasonMayDeleteVersions = "MayDeleteVersions"
+	// ReasonDeletionRefused surfaces when the store refused to delete a version.
+	ReasonDeletionRefused = "DeletionRefused"
 	// ReasonLockKept surfaces when the store refused every try.
 	ReasonLockKept = "LockKept"
 )
@@ -89,6 +97,14 @@ type BackupRepositorySpec struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=366
 	VerifyEveryDays *int32 `json:"verifyEveryDays,omitempty"`
+
+	// maxConcurrent is how many backups are made in it at once. The others wait for their turn, which is fair among tenants; one tenant has at most
+	// one less. Default: 4.
+	// +optional
+	// +kubebuilder:default=4
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=64
+	MaxConcurrent *int32 `json:"maxConcurrent,omitempty"`
 
 	// failureDomain names what fails together, for example "dc-1".
 	// +required
@@ -204,7 +220,7 @@ type BackupRepositoryStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// conditions are Ready, Reconciling, Stalled, WormProven, Catalogued and Verified.
+	// conditions are Ready, Reconciling, Stalled, WormProven, CredentialsRestricted, Catalogued and Verified.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -280,4 +296,12 @@ func (r *BackupRepository) VerifyEvery() time.Duration {
 		days = *r.Spec.VerifyEveryDays
 	}
 	return time.Duration(days) * 24 * time.Hour
+}
+
+// AtOnce is how many backups are made in it at once.
+func (r *BackupRepository) AtOnce() int {
+	if r.Spec.MaxConcurrent == nil {
+		return 4
+	}
+	return int(*r.Spec.MaxConcurrent)
 }

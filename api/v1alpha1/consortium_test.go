@@ -1,13 +1,14 @@
 package v1alpha1_test
 
-import "maps"
-
-import "fmt"
+import (
+	"fmt"
+	"maps"
+)
 
 func consortiumRows() map[string]row {
 	rows := map[string]row{
 		"the valid one": {reason: "it says everything that can be said"},
-		"the shortest one": {reason: "what is optional may be left out", edit: "/spec/agreement/until\n/spec/agreement/expulsionClause\n/spec/budgets\n/spec/controls\n/spec/network\n/spec/defaults/workspace/podSecurity\n/spec/defaults/workspace/imagePullPolicy",
+		"the shortest one": {reason: "what is optional may be left out", edit: "/spec/agreement/until\n/spec/agreement/expulsionClause\n/spec/budgets\n/spec/controls\n/spec/network\n/spec/backupFloors\n/spec/defaults/workspace/podSecurity\n/spec/defaults/workspace/imagePullPolicy",
 			gets: `/spec/agreement/expulsionClause false
 				/spec/network {"internetIngress": "ingress-internet", "consortiumIngress": "ingress-consortium", "protectedCIDRs": ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"]}
 				/spec/defaults/workspace/podSecurity Restricted
@@ -64,6 +65,7 @@ func consortiumRows() map[string]row {
 		"controls Exists":           {reason: "an operator", edit: "/spec/controls/matchExpressions/0 {key: a, operator: Exists}"},
 		"controls Like":             {reason: "no operator", edit: "/spec/controls/matchExpressions/0/operator Like", want: "an operator is In or NotIn with values"},
 	})
+	floorRows(rows)
 	quotaRows(rows, "/spec/defaults/workspace/quota", "spec.defaults.workspace.quota")
 	statusRows(rows, "Collaborazione intercomunale TIC")
 	maps.Copy(rows, map[string]row{
@@ -194,4 +196,31 @@ func labels(n int) map[string]string {
 
 func expressions(n int) []map[string]any {
 	return many(n, func(i int) map[string]any { return map[string]any{"key": fmt.Sprint("k", i), "operator": "Exists"} })
+}
+
+func floorRows(rows map[string]row) {
+	const first, path = "/spec/backupFloors/0", "spec.backupFloors[0]"
+	floors := func(classes ...string) edits {
+		var all []map[string]string
+		for _, c := range classes {
+			all = append(all, map[string]string{"dataClass": c})
+		}
+		return put("/spec/backupFloors", all)
+	}
+	maps.Copy(rows, map[string]row{
+		"a floor for each class":      {reason: "the upper bound", edit: floors("Ordinary", "Critical", "Strategic")},
+		"two floors for a class":      {reason: "a map", edit: floors("Critical", "Critical"), want: "spec.backupFloors[1]: Duplicate value"},
+		"four floors":                 {reason: "every list is bounded", edit: floors("Ordinary", "Critical", "Strategic", "Critical"), want: "spec.backupFloors: Too many: 4: must have at most 3 items"},
+		"a floor for no class":        {reason: "of what", edit: first + "/dataClass", want: path + ".dataClass: Required value"},
+		"a floor for a class unknown": {reason: "nobody has it", edit: first + "/dataClass Secret", want: path + `.dataClass: Unsupported value: "Secret"`},
+		"a floor of some days":        {reason: "the last one is kept anyway", edit: first + "/retention {daily: 7}", gets: first + "/retention/last 1"},
+	})
+	for field, most := range map[string]int{"daily": 366, "weekly": 260, "monthly": 240, "yearly": 50} {
+		numbers(rows, first+"/retention/"+field, path+".retention."+field, 0, most)
+	}
+	numbers(rows, first+"/retention/last", path+".retention.last", 1, 365)
+	numbers(rows, first+"/recoveryPointHours", path+".recoveryPointHours", 1, 8784)
+	numbers(rows, first+"/drillEveryDays", path+".drillEveryDays", 1, 366)
+	numbers(rows, first+"/copies", path+".copies", 0, 3)
+	numbers(rows, first+"/objectLockDays", path+".objectLockDays", 1, 3660)
 }

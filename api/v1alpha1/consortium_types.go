@@ -93,6 +93,49 @@ type ConsortiumSpec struct {
 	// defaults are what a tenant gets when it says nothing.
 	// +required
 	Defaults Defaults `json:"defaults"`
+
+	// backupFloors are the least that BackupPolicies do for workspaces of a data class, whatever they say: the stricter wins. Each class has
+	// its own; one without has none.
+	// +optional
+	// +listType=map
+	// +listMapKey=dataClass
+	// +kubebuilder:validation:MaxItems=3
+	BackupFloors []BackupFloor `json:"backupFloors,omitempty"`
+}
+
+// BackupFloor is the least that every BackupPolicy does for workspaces of a data class.
+type BackupFloor struct {
+	// dataClass is the class of the workspaces.
+	// +required
+	DataClass DataClass `json:"dataClass"`
+
+	// retention is how much is kept at least, each of its numbers by itself.
+	// +optional
+	Retention *Retention `json:"retention,omitempty"`
+
+	// recoveryPointHours is how old the last verified backup may be at most. A schedule that is rarer breaks the floor.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=8784
+	RecoveryPointHours *int32 `json:"recoveryPointHours,omitempty"`
+
+	// drillEveryDays is how often restores are rehearsed at least.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=366
+	DrillEveryDays *int32 `json:"drillEveryDays,omitempty"`
+
+	// copies is in how many further repositories each backup lies at least, each in a failure domain of its own. Default: 0.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=3
+	Copies int32 `json:"copies,omitempty"`
+
+	// objectLockDays is for how many days the repository locks what it is given, at least, as proven. A copy in one that locks less does not count.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=3660
+	ObjectLockDays *int32 `json:"objectLockDays,omitempty"`
 }
 
 // Agreement is the act that the comuni signed (accordo quadro, convenzione, protocollo d'intesa).

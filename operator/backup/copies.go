@@ -20,6 +20,9 @@ func inCopy(p *v1alpha1.BackupPolicy, repository v1alpha1.RepositoryName) *v1alp
 	out := p.DeepCopy()
 	out.Spec.Repository, out.Spec.Copies, out.Spec.Drill, out.Spec.RecoveryTimeMinutes = repository, nil, nil, nil
 	out.Status.Workspaces, out.Status.Copies = nil, nil
+	for i := range out.Status.Effective {
+		out.Status.Effective[i].DrillEveryDays = nil
+	}
 	for _, c := range p.Status.Copies {
 		if c.Repository == repository {
 			out.Status.Workspaces = c.DeepCopy().Workspaces
@@ -35,11 +38,11 @@ func suffix(repository v1alpha1.RepositoryName) string {
 }
 
 // copies does in each further repository what is due there, and says when something falls due next. What holds one back, holds back no other.
-func (r *Policies) copies(ctx context.Context, p *v1alpha1.BackupPolicy, now time.Time) (next time.Time, failed error) {
+func (r *Policies) copies(ctx context.Context, p *v1alpha1.BackupPolicy, h home, now time.Time) (next time.Time, failed error) {
 	var rows []v1alpha1.PolicyCopy
 	for _, repository := range p.Spec.Copies {
 		view := inCopy(p, repository)
-		at, err := r.inOne(ctx, view, now)
+		at, err := r.inOne(ctx, view, h, now)
 		next, failed = earliest(next, at), cmp.Or(failed, err)
 		rows = append(rows, v1alpha1.PolicyCopy{Repository: repository, Workspaces: view.Status.Workspaces})
 	}
@@ -54,8 +57,8 @@ func (r *Policies) copies(ctx context.Context, p *v1alpha1.BackupPolicy, now tim
 const courtesy = time.Hour
 
 // inOne does in one further repository what is due there.
-func (r *Policies) inOne(ctx context.Context, view *v1alpha1.BackupPolicy, now time.Time) (time.Time, error) {
-	s, err := r.observe(ctx, view, now)
+func (r *Policies) inOne(ctx context.Context, view *v1alpha1.BackupPolicy, h home, now time.Time) (time.Time, error) {
+	s, err := r.observe(ctx, view, h, now)
 	if err != nil {
 		return time.Time{}, err
 	}

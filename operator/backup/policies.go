@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -40,17 +41,22 @@ func (r *Policies) Reconcile(ctx context.Context, p *v1alpha1.BackupPolicy) (ctr
 
 func (r *Policies) converge(ctx context.Context, p *v1alpha1.BackupPolicy) (time.Duration, error) {
 	now := r.Now().Truncate(time.Second)
-	first, err := r.run(ctx, p, now)
-	others, short := r.copies(ctx, p, now)
-	if err := cmp.Or(err, tellPolicy(p, now), short); err != nil { // what is in the way says more than what it breaks
+	h, err := r.home(ctx, p)
+	if err != nil {
+		return 0, err
+	}
+	low := r.floors(ctx, p, h, now)
+	first, err := r.run(ctx, p, h, now)
+	others, short := r.copies(ctx, p, h, now)
+	if err := cmp.Or(err, tellPolicy(p, now), low, short); err != nil { // what is in the way says more than what it breaks
 		return 0, err
 	}
 	return max(earliest(first, others).Sub(r.Now()), time.Second), nil
 }
 
 // run does what is due in the policy's own repository, and says when something falls due there next.
-func (r *Policies) run(ctx context.Context, p *v1alpha1.BackupPolicy, now time.Time) (time.Time, error) {
-	s, err := r.observe(ctx, p, now)
+func (r *Policies) run(ctx context.Context, p *v1alpha1.BackupPolicy, h home, now time.Time) (time.Time, error) {
+	s, err := r.observe(ctx, p, h, now)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -63,23 +69,44 @@ func (r *Policies) run(ctx context.Context, p *v1alpha1.BackupPolicy, now time.T
 	return step.next, cmp.Or(r.begin(ctx, p, step), r.drill(ctx, p, step), r.remove(ctx, p, step))
 }
 
-// observe reads everything that a decision rests on.
-func (r *Policies) observe(ctx context.Context, p *v1alpha1.BackupPolicy, now time.Time) (s standing, err error) {
-	_, tenant, err := r.Depot.Find(ctx, p.Spec.Repository, p.Namespace)
+// home is what a policy finds where it is, in whatever repository it backs up.
+type home struct {
+	consortium *v1alpha1.Consortium
+	calendar   calendar
+	unreadable error    // why there is no calendar
+	workspaces []string // that it backs up, sorted
+	classes    map[string]v1alpha1.DataClass
+}
+
+// home reads what is there whatever the repository.
+func (r *Policies) home(ctx context.Context, p *v1alpha1.BackupPolicy) (h home, err error) {
+	tenant := &v1alpha1.Tenant{}
+	err = r.Client.Get(ctx, client.ObjectKey{Name: p.Namespace}, tenant)
+	if apierrors.IsNotFound(err) {
+		return h, outcome.Stalled(v1alpha1.ReasonNotAHomeNamespace, "namespace %s is no tenant's home: write it in a home namespace", p.Namespace)
+	}
 	if err != nil {
+		return h, fmt.Errorf("reading tenant %s: %w", p.Namespace, err)
+	}
+	h.consortium = &v1alpha1.Consortium{}
+	if err := r.Client.Get(ctx, client.ObjectKey{Name: tenant.Spec.Consortium}, h.consortium); err != nil {
+		return h, fmt.Errorf("reading consortium %s: %w", tenant.Spec.Consortium, err)
+	}
+	h.calendar, h.unreadable = newCalendar(p.Spec.Schedule, cmp.Or(p.Spec.TimeZone, h.consortium.Spec.TimeZone))
+	h.classes, err = r.workspaces(ctx, p)
+	h.workspaces = slices.Sorted(maps.Keys(h.classes))
+	return h, err
+}
+
+// observe reads everything else that a decision rests on.
+func (r *Policies) observe(ctx context.Context, p *v1alpha1.BackupPolicy, h home, now time.Time) (s standing, err error) {
+	if _, _, err := r.Depot.Find(ctx, p.Spec.Repository, p.Namespace); err != nil {
 		return s, err
 	}
-	consortium := &v1alpha1.Consortium{}
-	if err := r.Client.Get(ctx, client.ObjectKey{Name: tenant.Spec.Consortium}, consortium); err != nil {
-		return s, fmt.Errorf("reading consortium %s: %w", tenant.Spec.Consortium, err)
+	if h.unreadable != nil {
+		return s, &outcome.Stall{Reason: v1alpha1.ReasonInvalidSchedule, Err: h.unreadable}
 	}
-	s.now = now
-	if s.calendar, err = newCalendar(p.Spec.Schedule, cmp.Or(p.Spec.TimeZone, consortium.Spec.TimeZone)); err != nil {
-		return s, &outcome.Stall{Reason: v1alpha1.ReasonInvalidSchedule, Err: err}
-	}
-	if s.workspaces, err = r.workspaces(ctx, p); err != nil {
-		return s, err
-	}
+	s.now, s.calendar, s.workspaces, s.classes = now, h.calendar, h.workspaces, h.classes
 	var backups v1alpha1.BackupList
 	if err := r.Client.List(ctx, &backups, client.InNamespace(p.Namespace)); err != nil {
 		return s, fmt.Errorf("listing the backups of %s: %w", p.Namespace, err)
@@ -108,7 +135,9 @@ func (r *Policies) observe(ctx context.Context, p *v1alpha1.BackupPolicy, now ti
 // selects tells which workspaces a policy is for.
 func selects(p *v1alpha1.BackupPolicy) (func(*v1alpha1.Workspace) bool, error) {
 	if p.Spec.Selector == nil {
-		return func(w *v1alpha1.Workspace) bool { return slices.Contains(p.Spec.Workspaces, v1alpha1.WorkspaceName(w.Name)) }, nil
+		return func(w *v1alpha1.Workspace) bool {
+			return slices.Contains(p.Spec.Workspaces, v1alpha1.WorkspaceName(w.Name))
+		}, nil
 	}
 	selector, err := metav1.LabelSelectorAsSelector(p.Spec.Selector)
 	return func(w *v1alpha1.Workspace) bool {
@@ -116,9 +145,9 @@ func selects(p *v1alpha1.BackupPolicy) (func(*v1alpha1.Workspace) bool, error) {
 	}, err
 }
 
-// workspaces are those that the policy names or selects, sorted. One that is named and not there is told, and holds the others back from
+// workspaces are those that the policy names or selects, with their classes. One that is named and not there is told, and holds the others back from
 // nothing: a policy that is not Ready is seen.
-func (r *Policies) workspaces(ctx context.Context, p *v1alpha1.BackupPolicy) (names []string, err error) {
+func (r *Policies) workspaces(ctx context.Context, p *v1alpha1.BackupPolicy) (map[string]v1alpha1.DataClass, error) {
 	var all v1alpha1.WorkspaceList
 	if err := r.Client.List(ctx, &all, client.InNamespace(p.Namespace), client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
 		return nil, fmt.Errorf("listing the workspaces of %s: %w", p.Namespace, err)
@@ -127,13 +156,13 @@ func (r *Policies) workspaces(ctx context.Context, p *v1alpha1.BackupPolicy) (na
 	if err != nil {
 		return nil, outcome.Stalled(v1alpha1.ReasonInvalidSchedule, "spec.selector: %w", err)
 	}
+	classes := map[string]v1alpha1.DataClass{}
 	for i := range all.Items {
 		if w := &all.Items[i]; w.DeletionTimestamp.IsZero() && wanted(w) {
-			names = append(names, w.Name)
+			classes[w.Name] = w.Spec.DataClass
 		}
 	}
-	slices.Sort(names)
-	return names, nil
+	return classes, nil
 }
 
 // begin makes the backups that are due. One of that name that is there already was made by an earlier pass, or is somebody's own.

@@ -19,6 +19,7 @@ type standing struct {
 	calendar   calendar
 	now        time.Time
 	workspaces []string // that it backs up, sorted
+	classes    map[string]v1alpha1.DataClass
 	// backups are all of the home namespace in the policy's repository, whoever made them; restores are its drills.
 	// elsewhere are those in other repositories.
 	backups, elsewhere []v1alpha1.Backup
@@ -59,10 +60,12 @@ func decide(p *v1alpha1.BackupPolicy, s standing) plan {
 		if i := slices.IndexFunc(p.Status.Workspaces, func(w v1alpha1.PolicyWorkspace) bool { return w.Name == row.Name }); i >= 0 {
 			row = *p.Status.Workspaces[i].DeepCopy()
 		}
+		row.DataClass = s.classes[name]
+		rules := rulesFor(p, row.DataClass)
 		out.run(p, s, &row, all)
 		verify(&row, all)
-		out.rehearse(p, s, &row)
-		out.remove = append(out.remove, expired(copies(p.Name, all), p.Spec.Retention, s.calendar.zone, s.now)...)
+		out.rehearse(p, rules.DrillEveryDays, s, &row)
+		out.remove = append(out.remove, expired(copies(p.Name, all), rules.Retention, s.calendar.zone, s.now)...)
 		out.rows = append(out.rows, row)
 	}
 	out.next = earliest(out.next, broken(p, out.rows)...)
@@ -112,7 +115,7 @@ func verify(row *v1alpha1.PolicyWorkspace, all []v1alpha1.Backup) {
 }
 
 // rehearse follows the drill of a workspace, and begins one when it is due: a first one when there is a verified backup, then at the interval.
-func (o *plan) rehearse(p *v1alpha1.BackupPolicy, s standing, row *v1alpha1.PolicyWorkspace) {
+func (o *plan) rehearse(p *v1alpha1.BackupPolicy, everyDays *int32, s standing, row *v1alpha1.PolicyWorkspace) {
 	for i := range s.restores {
 		one := &s.restores[i]
 		if one.Labels[v1alpha1.LabelWorkspace] != string(row.Name) || !one.DeletionTimestamp.IsZero() {
@@ -128,7 +131,7 @@ func (o *plan) rehearse(p *v1alpha1.BackupPolicy, s standing, row *v1alpha1.Poli
 			return // under way
 		}
 	}
-	if p.Spec.Drill == nil {
+	if everyDays == nil {
 		row.Drill = nil
 		return
 	}
@@ -136,7 +139,7 @@ func (o *plan) rehearse(p *v1alpha1.BackupPolicy, s standing, row *v1alpha1.Poli
 		return
 	}
 	if row.Drill != nil {
-		due := row.Drill.At.AddDate(0, 0, int(p.Spec.Drill.EveryDays))
+		due := row.Drill.At.AddDate(0, 0, int(*everyDays))
 		if due.After(s.now) {
 			o.next = earliest(o.next, due)
 			return
@@ -214,19 +217,20 @@ func copies(policy string, all []v1alpha1.Backup) (out []copyOf) {
 // broken are the instants at which a promise that is kept now would break.
 func broken(p *v1alpha1.BackupPolicy, rows []v1alpha1.PolicyWorkspace) (out []time.Time) {
 	for _, row := range rows {
-		if hours := p.Spec.RecoveryPointHours; hours != nil {
+		rules := rulesFor(p, row.DataClass)
+		if hours := rules.RecoveryPointHours; hours != nil {
 			out = append(out, cmp.Or(row.VerifiedAt, &p.CreationTimestamp).Add(time.Duration(*hours)*time.Hour+time.Second))
 		}
-		if row.Drill != nil && p.Spec.Drill != nil {
-			out = append(out, overdue(p, row.Drill).Add(time.Second))
+		if row.Drill != nil && rules.DrillEveryDays != nil {
+			out = append(out, overdue(*rules.DrillEveryDays, row.Drill).Add(time.Second))
 		}
 	}
 	return out
 }
 
 // overdue is when a drill is late: a day after it was due.
-func overdue(p *v1alpha1.BackupPolicy, last *v1alpha1.DrillResult) time.Time {
-	return last.At.AddDate(0, 0, int(p.Spec.Drill.EveryDays)+1)
+func overdue(everyDays int32, last *v1alpha1.DrillResult) time.Time {
+	return last.At.AddDate(0, 0, int(everyDays)+1)
 }
 
 // earliest is the first of some instants; zero is none.
@@ -266,23 +270,28 @@ func drillWorkspace(drill string) v1alpha1.WorkspaceName {
 
 // pointKept tells whether every workspace has a verified backup that is young enough.
 func pointKept(p *v1alpha1.BackupPolicy, now time.Time) (kept bool, reason, message string) {
-	if p.Spec.RecoveryPointHours == nil {
-		return true, v1alpha1.ReasonNotPromised, ""
-	}
-	young := time.Duration(*p.Spec.RecoveryPointHours) * time.Hour
-	waiting := ""
+	promised, waiting := p.Spec.RecoveryPointHours != nil, ""
 	for _, row := range p.Status.Workspaces {
+		hours := rulesFor(p, row.DataClass).RecoveryPointHours
+		if hours == nil {
+			continue
+		}
+		promised = true
+		young := time.Duration(*hours) * time.Hour
 		switch {
 		case row.VerifiedAt != nil && now.Sub(row.VerifiedAt.Time) <= young:
 		case row.VerifiedAt == nil && now.Sub(p.CreationTimestamp.Time) <= young:
 			waiting = string(row.Name)
 		default:
 			return false, v1alpha1.ReasonRecoveryPointMissed, fmt.Sprintf(
-				"workspace %s has no verified backup of the last %d hours: kubectl get backups says what became of the last ones", row.Name, *p.Spec.RecoveryPointHours)
+				"workspace %s has no verified backup of the last %d hours: kubectl get backups says what became of the last ones", row.Name, *hours)
 		}
 	}
+	if !promised {
+		return true, v1alpha1.ReasonNotPromised, ""
+	}
 	for _, c := range p.Status.Copies {
-		if kept, reason, message := pointKept(inCopy(p, c.Repository), now); reason != v1alpha1.ReasonKept {
+		if kept, reason, message := pointKept(inCopy(p, c.Repository), now); !kept || reason == v1alpha1.ReasonNoBackupYet {
 			return kept, reason, fmt.Sprintf("in repository %s: %s", c.Repository, message)
 		}
 	}
@@ -294,12 +303,13 @@ func pointKept(p *v1alpha1.BackupPolicy, now time.Time) (kept bool, reason, mess
 
 // timeKept tells whether the last drill of every workspace is recent, passed, and took no longer than promised.
 func timeKept(p *v1alpha1.BackupPolicy, now time.Time) (kept bool, reason, message string) {
-	if p.Spec.Drill == nil {
-		return true, v1alpha1.ReasonNotPromised, ""
-	}
-	waiting := ""
+	promised, waiting := p.Spec.Drill != nil, ""
 	for _, row := range p.Status.Workspaces {
-		d := row.Drill
+		every, d := rulesFor(p, row.DataClass).DrillEveryDays, row.Drill
+		if every == nil {
+			continue
+		}
+		promised = true
 		switch {
 		case d == nil:
 			waiting = string(row.Name)
@@ -308,11 +318,14 @@ func timeKept(p *v1alpha1.BackupPolicy, now time.Time) (kept bool, reason, messa
 		case p.Spec.RecoveryTimeMinutes != nil && d.Seconds > *p.Spec.RecoveryTimeMinutes*60:
 			return false, v1alpha1.ReasonRecoveryTimeMissed, fmt.Sprintf(
 				"the drill of workspace %s took longer than %d minutes: promise more, or back up less in one workspace", row.Name, *p.Spec.RecoveryTimeMinutes)
-		case now.After(overdue(p, d)):
-			return false, v1alpha1.ReasonDrillOverdue, fmt.Sprintf("workspace %s was last drilled longer ago than drill.everyDays: is there a verified backup?", row.Name)
+		case now.After(overdue(*every, d)):
+			return false, v1alpha1.ReasonDrillOverdue, fmt.Sprintf("workspace %s was last drilled longer ago than every %d days: is there a verified backup?", row.Name, *every)
 		}
 	}
-	if waiting != "" {
+	switch {
+	case !promised:
+		return true, v1alpha1.ReasonNotPromised, ""
+	case waiting != "":
 		return true, v1alpha1.ReasonNoBackupYet, "workspace " + waiting + " waits for its first drill"
 	}
 	return true, v1alpha1.ReasonKept, ""

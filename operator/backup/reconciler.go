@@ -43,6 +43,7 @@ type Backups struct {
 	Hooks   *hooks.Runner
 	Now     func() time.Time
 
+	passes  passes
 	reading sync.Mutex // one backup is read back again at a time
 	rounds  rounds
 }
@@ -68,7 +69,11 @@ func (r *Backups) Reconcile(ctx context.Context, b *v1alpha1.Backup) (ctrl.Resul
 		}
 	}
 	before := b.DeepCopy()
+	defer r.passes.leave(b.UID)
 	next, err := r.converge(ctx, b)
+	if idle(b, err) {
+		r.passes.leave(b.UID) // before the status is written, which has the next one look
+	}
 	tell(b)
 	depot.Log(ctx, err)
 	if b.Status.VerifiedAt != nil { // what is damaged goes in its time, too
@@ -86,7 +91,7 @@ func (r *Backups) converge(ctx context.Context, b *v1alpha1.Backup) (time.Durati
 		return next, lost(b)
 	}
 	s := &scope{Backup: b}
-	for _, phase := range []func(context.Context, *scope) error{r.await, r.open, r.find, r.place, r.hold, r.move, r.read, r.release, r.clear, r.verify} {
+	for _, phase := range []func(context.Context, *scope) error{r.await, r.admit, r.open, r.find, r.place, r.hold, r.move, r.read, r.release, r.clear, r.verify} {
 		if err := phase(ctx, s); err != nil {
 			return 0, r.giveUp(ctx, s, err)
 		}

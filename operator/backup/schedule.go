@@ -127,3 +127,15 @@ func late(tenant, workspace string) time.Duration {
 	_, _ = h.Write([]byte(tenant + "/" + workspace)) // never fails
 	return time.Duration(h.Sum64() % uint64(spread))
 }
+
+// rarer tells whether a gap of the schedule, the present one or one that begins within a year, is longer than that.
+func (c calendar) rarer(than time.Duration, now time.Time) bool {
+	for t := c.last(now); t.Before(now.AddDate(1, 0, 0)); {
+		next := c.next(t)
+		if t.IsZero() || next.IsZero() || next.Sub(t) > than {
+			return true
+		}
+		t = next
+	}
+	return false
+}

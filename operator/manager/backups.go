@@ -41,6 +41,7 @@ func backups(mgr ctrl.Manager, c client.Client, operator string, o Options) erro
 		(&backup.Policies{Client: c, Depot: d, Now: o.Now}).SetupWithManager(mgr),
 		(&restore.Reconciler{Client: c, Live: mgr.GetAPIReader(), Depot: d, Objects: reading, Movers: movers, Hooks: commands, Now: o.Now, Operator: operator}).SetupWithManager(mgr),
 		metrics.Registry.Register(backup.Collector(mgr.GetCache())),
+		metrics.Registry.Register(backup.Coverage(mgr.GetCache())),
 		metrics.Registry.Register(repository.Collector(mgr.GetCache())),
 	)
 }

@@ -17,6 +17,10 @@ import (
 )
 
 const series = `
+# HELP broletto_backup_repository_credentials_restricted Whether the store of a repository was seen to refuse our credentials the deletion of versions (1) or not (0).
+# TYPE broletto_backup_repository_credentials_restricted gauge
+broletto_backup_repository_credentials_restricted{repository="primario"} 1
+broletto_backup_repository_credentials_restricted{repository="senza-blocco"} 0
 # HELP broletto_backup_repository_proven_timestamp_seconds When the store of a repository was last tried with success, in seconds since 1970; 0: never.
 # TYPE broletto_backup_repository_proven_timestamp_seconds gauge
 broletto_backup_repository_proven_timestamp_seconds{repository="muto"} 0
@@ -28,7 +32,7 @@ broletto_backup_repository_worm_proven{repository="muto"} 0
 broletto_backup_repository_worm_proven{repository="primario"} 1
 `
 
-// TestCollector holds that a store that was never tried is told as such, and that nothing is said of a lock that nobody asked for.
+// TestCollector holds that a store that was never tried is told as such, and that nothing is said of a lock that nobody asked for, or of rights that nobody tried.
 func TestCollector(t *testing.T) {
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
@@ -42,8 +46,8 @@ func TestCollector(t *testing.T) {
 	lock, proven := &v1alpha1.ObjectLock{Mode: v1alpha1.LockCompliance, Days: 1}, &metav1.Time{Time: time.Unix(1_700_000_000, 0)}
 	kept, unlocked, silent := named("primario", lock), named("senza-blocco", nil), named("muto", lock)
 	kept.Status.ProvenAt, unlocked.Status.ProvenAt = proven, proven
-	kept.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionWormProven, Status: metav1.ConditionTrue}}
-	unlocked.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionWormProven, Status: metav1.ConditionFalse}}
+	kept.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionWormProven, Status: metav1.ConditionTrue}, {Type: v1alpha1.ConditionCredentialsRestricted, Status: metav1.ConditionTrue}}
+	unlocked.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionWormProven, Status: metav1.ConditionFalse}, {Type: v1alpha1.ConditionCredentialsRestricted, Status: metav1.ConditionFalse}}
 	c := Collector(fake.NewClientBuilder().WithScheme(scheme).WithObjects(kept, unlocked, silent).Build())
 	if diff := cmp.Diff(series, "\n"+scrape(t, c)); diff != "" {
 		t.Errorf("series (-want +got):\n%s", diff)

@@ -111,6 +111,7 @@ func (r *Reconciler) converge(ctx context.Context, b *v1alpha1.BackupRepository)
 func (r *Reconciler) prove(ctx context.Context, b *v1alpha1.BackupRepository, store *bucket.Bucket) error {
 	proof, err := store.Prove(ctx, b.Spec.ObjectLock != nil)
 	tellLock(b, proof.Locks, err)
+	tellRights(b, proof.DeletesVersions, err)
 	switch {
 	case errors.Is(err, s3.ErrNotLocked), errors.Is(err, s3.ErrUnfit):
 		return &outcome.Stall{Reason: v1alpha1.ReasonStoreUnfit, Err: err}
@@ -189,6 +190,18 @@ func tellLock(b *v1alpha1.BackupRepository, locks bool, err error) {
 		condition.Report(b, v1alpha1.ConditionWormProven, false, v1alpha1.ReasonStoreUnfit, err.Error())
 	case meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionWormProven) == nil:
 		condition.Doubt(b, v1alpha1.ConditionWormProven, v1alpha1.ReasonStoreUnreachable, "the store did not answer")
+	}
+}
+
+// tellRights reports whether our credentials can do more harm than they need to. A store that did not answer, or is unfit, says nothing about it.
+func tellRights(b *v1alpha1.BackupRepository, deletes bool, err error) {
+	switch {
+	case err != nil && !errors.Is(err, s3.ErrNotLocked):
+	case deletes:
+		condition.Report(b, v1alpha1.ConditionCredentialsRestricted, false, v1alpha1.ReasonMayDeleteVersions,
+			"whoever has the credentials of s3.credentialsSecret can delete for good what is not locked: have the bucket keep versions, and deny them s3:DeleteObjectVersion, as docs/backup.md has it")
+	default:
+		condition.Report(b, v1alpha1.ConditionCredentialsRestricted, true, v1alpha1.ReasonDeletionRefused, "")
 	}
 }
 

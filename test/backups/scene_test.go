@@ -42,6 +42,7 @@ type scene struct {
 	depot      *depot.Depot
 	ahead      *atomic.Int64 // how far the clock by which movers are tried again is ahead, in nanoseconds
 	mortal     *mortal
+	restart    func() // forgets what the operator has in its memory of backups
 }
 
 func newScene(t *testing.T, name string, edit ...func(*v1alpha1.BackupRepository)) *scene {
@@ -90,8 +91,15 @@ func (s *scene) join() {
 	s.depot = d
 	s.Join(&v1alpha1.BackupRepository{}, &v1alpha1.BackupRepositoryList{}, m.reconciler(reconcile.AsReconciler(c, &repository.Reconciler{Client: c, Live: s.Live(), Depot: d, Movers: movers, Now: parts.Now})))
 	s.Join(&v1alpha1.BackupPolicy{}, &v1alpha1.BackupPolicyList{}, m.reconciler(reconcile.AsReconciler(c, &backup.Policies{Client: c, Depot: d, Now: parts.Now})))
-	s.Join(&v1alpha1.Backup{}, &v1alpha1.BackupList{}, m.reconciler(reconcile.AsReconciler(c, &backup.Backups{
-		Client: c, Live: s.Live(), Depot: d, Objects: reading, Movers: movers, Hooks: commands, Now: parts.Now,
+	var backups reconcile.Reconciler
+	s.restart = func() {
+		backups = reconcile.AsReconciler(c, &backup.Backups{
+			Client: c, Live: s.Live(), Depot: d, Objects: reading, Movers: movers, Hooks: commands, Now: parts.Now,
+		})
+	}
+	s.restart()
+	s.Join(&v1alpha1.Backup{}, &v1alpha1.BackupList{}, m.reconciler(reconcile.Func(func(ctx context.Context, r reconcile.Request) (reconcile.Result, error) {
+		return backups.Reconcile(ctx, r)
 	})))
 	s.Join(&v1alpha1.Restore{}, &v1alpha1.RestoreList{}, m.reconciler(reconcile.AsReconciler(c, &restore.Reconciler{
 		Client: c, Live: s.Live(), Depot: d, Objects: reading, Movers: movers, Hooks: commands, Now: parts.Now, Operator: operator,

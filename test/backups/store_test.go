@@ -1,6 +1,7 @@
 package backups
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -168,10 +169,10 @@ func (s *scene) goesOn(o condition.Object) {
 	s.Ready(s.repository, o)
 }
 
-// TestCredentials are rotated, and revoked.
+// TestCredentials are rotated, revoked, and tried whether they may more than they need.
 func TestCredentials(t *testing.T) {
 	t.Parallel()
-	s := newScene(t, "credentials")
+	s := newScene(t, "credentials", locked)
 	s.Create(s.config("app", "digital first"))
 	secret := &corev1.Secret{ObjectMeta: stage.In(manager.Namespace, s.repository.Name)}
 	use := func(id, key string) {
@@ -198,4 +199,35 @@ func TestCredentials(t *testing.T) {
 	if b.Status.Sequence != 2 || len(s.files("/manifests/")) != 2 {
 		t.Errorf("it is number %d, and the bucket has %v", b.Status.Sequence, s.files("/manifests/"))
 	}
+
+	rights := func(want string) {
+		t.Helper()
+		s.Until("the credentials are "+want, func() error {
+			if s.Read(s.repository); !strings.HasPrefix(stage.Condition(s.repository, v1alpha1.ConditionCredentialsRestricted), want) {
+				return errors.New(stage.Conditions(s.repository))
+			}
+			return nil
+		})
+	}
+	rights("False MayDeleteVersions")
+	s.Ready(s.repository) // all the same
+	s.gateway.NewUser(t, "ristretto", "segreto-ristretto", "salvataggi", restricted)
+	use("ristretto", "segreto-ristretto")
+	s.At(s.Now().Add(25 * time.Hour))
+	rights("True DeletionRefused")
+	third := s.backUp("terza") // they do for all that is done
+	if err := s.comune.Delete(t.Context(), third); err != nil {
+		t.Fatal(err)
+	}
+	s.Gone(third)
+	if len(s.files("/removed/")) != 1 {
+		t.Errorf("the bucket has %v", s.files("/removed/"))
+	}
 }
+
+// restricted is what docs/backup.md has the credentials do, and nothing else.
+const restricted = `{"Version": "2012-10-17", "Statement": [
+  {"Effect": "Allow", "Principal": {"AWS": ["USER"]}, "Action": ["s3:ListBucket"], "Resource": ["arn:aws:s3:::BUCKET"]},
+  {"Effect": "Allow", "Principal": {"AWS": ["USER"]}, "Resource": ["arn:aws:s3:::BUCKET/*"], "Action": [
+    "s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectRetention", "s3:PutObject", "s3:PutObjectRetention", "s3:DeleteObject", "s3:AbortMultipartUpload"]}
+]}`

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/minio/minio-go/v7"
@@ -112,6 +113,16 @@ func (g *Gateway) Store(addr, prefix string) *url.URL {
 func (g *Gateway) NewAccount(t *testing.T, id, secret string) {
 	t.Helper()
 	g.administer(t, "create-user", "--access", id, "--secret", secret, "--role", "admin")
+}
+
+// NewUser makes an account that may do what a policy of a bucket lets it, and nothing else. In the policy, USER and BUCKET stand for them.
+func (g *Gateway) NewUser(t *testing.T, id, secret, bucket, policy string) {
+	t.Helper()
+	g.administer(t, "create-user", "--access", id, "--secret", secret, "--role", "user")
+	policy = strings.NewReplacer("USER", id, "BUCKET", bucket).Replace(policy)
+	if err := g.Client(t).SetBucketPolicy(t.Context(), bucket, policy); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Revoke takes an account away.

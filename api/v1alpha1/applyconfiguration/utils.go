@@ -28,6 +28,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.BackupApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BackupBucket"):
 		return &apiv1alpha1.BackupBucketApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("BackupFloor"):
+		return &apiv1alpha1.BackupFloorApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BackupPolicy"):
 		return &apiv1alpha1.BackupPolicyApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BackupPolicySpec"):
@@ -78,6 +80,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.DrillEvidenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("DrillResult"):
 		return &apiv1alpha1.DrillResultApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("EffectiveRules"):
+		return &apiv1alpha1.EffectiveRulesApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Egress"):
 		return &apiv1alpha1.EgressApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("GitSource"):

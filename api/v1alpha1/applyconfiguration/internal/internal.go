@@ -162,6 +162,27 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
       default: us-east-1
+- name: com.github.broletto.broletto.api.v1alpha1.BackupFloor
+  map:
+    fields:
+    - name: copies
+      type:
+        scalar: numeric
+    - name: dataClass
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.DataClass
+    - name: drillEveryDays
+      type:
+        scalar: numeric
+    - name: objectLockDays
+      type:
+        scalar: numeric
+    - name: recoveryPointHours
+      type:
+        scalar: numeric
+    - name: retention
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Retention
 - name: com.github.broletto.broletto.api.v1alpha1.BackupPolicy
   map:
     fields:
@@ -256,6 +277,14 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - repository
+    - name: effective
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.EffectiveRules
+          elementRelationship: associative
+          keys:
+          - dataClass
     - name: nextRun
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
@@ -302,6 +331,10 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: failureDomain
       type:
         scalar: string
+    - name: maxConcurrent
+      type:
+        scalar: numeric
+      default: 4
     - name: objectLock
       type:
         namedType: com.github.broletto.broletto.api.v1alpha1.ObjectLock
@@ -572,6 +605,14 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: agreement
       type:
         namedType: com.github.broletto.broletto.api.v1alpha1.Agreement
+    - name: backupFloors
+      type:
+        list:
+          elementType:
+            namedType: com.github.broletto.broletto.api.v1alpha1.BackupFloor
+          elementRelationship: associative
+          keys:
+          - dataClass
     - name: budgets
       type:
         list:
@@ -791,6 +832,21 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: seconds
       type:
         scalar: numeric
+- name: com.github.broletto.broletto.api.v1alpha1.EffectiveRules
+  map:
+    fields:
+    - name: dataClass
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.DataClass
+    - name: drillEveryDays
+      type:
+        scalar: numeric
+    - name: recoveryPointHours
+      type:
+        scalar: numeric
+    - name: retention
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.Retention
 - name: com.github.broletto.broletto.api.v1alpha1.Egress
   map:
     fields:
@@ -1103,6 +1159,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: backup
       type:
         scalar: string
+    - name: dataClass
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.DataClass
     - name: drill
       type:
         namedType: com.github.broletto.broletto.api.v1alpha1.DrillResult

@@ -14,10 +14,12 @@ import (
 type BackupPolicyStatusApplyConfiguration struct {
 	// observedGeneration is the generation of the spec that the conditions speak of; -1 before the first look.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// conditions are Ready, Reconciling, Stalled, RecoveryPointKept and RecoveryTimeKept.
+	// conditions are Ready, Reconciling, Stalled, RecoveryPointKept, RecoveryTimeKept and FloorKept.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// nextRun is when the schedule is due next.
 	NextRun *metav1.Time `json:"nextRun,omitempty"`
+	// effective is what holds for workspaces of a data class for which the consortium has a floor; for the others, the spec does.
+	Effective []EffectiveRulesApplyConfiguration `json:"effective,omitempty"`
 	// workspaces are those that it backs up.
 	Workspaces []PolicyWorkspaceApplyConfiguration `json:"workspaces,omitempty"`
 	// copies are how the same workspaces stand in the repositories of spec.copies.
@@ -56,6 +58,19 @@ func (b *BackupPolicyStatusApplyConfiguration) WithConditions(values ...*v1.Cond
 // If called multiple times, the NextRun field is set to the value of the last call.
 func (b *BackupPolicyStatusApplyConfiguration) WithNextRun(value metav1.Time) *BackupPolicyStatusApplyConfiguration {
 	b.NextRun = &value
+	return b
+}
+
+// WithEffective adds the given value to the Effective field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Effective field.
+func (b *BackupPolicyStatusApplyConfiguration) WithEffective(values ...*EffectiveRulesApplyConfiguration) *BackupPolicyStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithEffective")
+		}
+		b.Effective = append(b.Effective, *values[i])
+	}
 	return b
 }
 

@@ -22,6 +22,9 @@ type BackupRepositorySpecApplyConfiguration struct {
 	ObjectLock *ObjectLockApplyConfiguration `json:"objectLock,omitempty"`
 	// verifyEveryDays is how often each backup is read back, all of it, from the day it is made on. Default: 7.
 	VerifyEveryDays *int32 `json:"verifyEveryDays,omitempty"`
+	// maxConcurrent is how many backups are made in it at once. The others wait for their turn, which is fair among tenants; one tenant has at most
+	// one less. Default: 4.
+	MaxConcurrent *int32 `json:"maxConcurrent,omitempty"`
 	// failureDomain names what fails together, for example "dc-1".
 	FailureDomain *string `json:"failureDomain,omitempty"`
 	// escrow is the joint entity's recipient: its identity, kept off line, opens every tenant's key when all else is lost.
@@ -71,6 +74,14 @@ func (b *BackupRepositorySpecApplyConfiguration) WithObjectLock(value *ObjectLoc
 // If called multiple times, the VerifyEveryDays field is set to the value of the last call.
 func (b *BackupRepositorySpecApplyConfiguration) WithVerifyEveryDays(value int32) *BackupRepositorySpecApplyConfiguration {
 	b.VerifyEveryDays = &value
+	return b
+}
+
+// WithMaxConcurrent sets the MaxConcurrent field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the MaxConcurrent field is set to the value of the last call.
+func (b *BackupRepositorySpecApplyConfiguration) WithMaxConcurrent(value int32) *BackupRepositorySpecApplyConfiguration {
+	b.MaxConcurrent = &value
 	return b
 }
 

@@ -14,7 +14,7 @@ import (
 type BackupRepositoryStatusApplyConfiguration struct {
 	// observedGeneration is the generation of the spec that the conditions speak of; -1 before the first look.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// conditions are Ready, Reconciling, Stalled, WormProven, Catalogued and Verified.
+	// conditions are Ready, Reconciling, Stalled, WormProven, CredentialsRestricted, Catalogued and Verified.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// provenAt is when the store was last tried, by its own clock.
 	ProvenAt *metav1.Time `json:"provenAt,omitempty"`

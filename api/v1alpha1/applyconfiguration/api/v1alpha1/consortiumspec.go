@@ -33,6 +33,9 @@ type ConsortiumSpecApplyConfiguration struct {
 	Network *ConsortiumNetworkApplyConfiguration `json:"network,omitempty"`
 	// defaults are what a tenant gets when it says nothing.
 	Defaults *DefaultsApplyConfiguration `json:"defaults,omitempty"`
+	// backupFloors are the least that BackupPolicies do for workspaces of a data class, whatever they say: the stricter wins. Each class has
+	// its own; one without has none.
+	BackupFloors []BackupFloorApplyConfiguration `json:"backupFloors,omitempty"`
 }
 
 // ConsortiumSpecApplyConfiguration constructs a declarative configuration of the ConsortiumSpec type for use with
@@ -123,5 +126,18 @@ func (b *ConsortiumSpecApplyConfiguration) WithNetwork(value *ConsortiumNetworkA
 // If called multiple times, the Defaults field is set to the value of the last call.
 func (b *ConsortiumSpecApplyConfiguration) WithDefaults(value *DefaultsApplyConfiguration) *ConsortiumSpecApplyConfiguration {
 	b.Defaults = value
+	return b
+}
+
+// WithBackupFloors adds the given value to the BackupFloors field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the BackupFloors field.
+func (b *ConsortiumSpecApplyConfiguration) WithBackupFloors(values ...*BackupFloorApplyConfiguration) *ConsortiumSpecApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithBackupFloors")
+		}
+		b.BackupFloors = append(b.BackupFloors, *values[i])
+	}
 	return b
 }

@@ -14,6 +14,8 @@ import (
 type PolicyWorkspaceApplyConfiguration struct {
 	// name is the workspace's.
 	Name *apiv1alpha1.WorkspaceName `json:"name,omitempty"`
+	// dataClass is the workspace's: a floor may be set for it.
+	DataClass *apiv1alpha1.DataClass `json:"dataClass,omitempty"`
 	// backup is the last Backup made for the policy.
 	Backup *string `json:"backup,omitempty"`
 	// scheduledFor is what instant of the schedule that was for.
@@ -37,6 +39,14 @@ func PolicyWorkspace() *PolicyWorkspaceApplyConfiguration {
 // If called multiple times, the Name field is set to the value of the last call.
 func (b *PolicyWorkspaceApplyConfiguration) WithName(value apiv1alpha1.WorkspaceName) *PolicyWorkspaceApplyConfiguration {
 	b.Name = &value
+	return b
+}
+
+// WithDataClass sets the DataClass field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the DataClass field is set to the value of the last call.
+func (b *PolicyWorkspaceApplyConfiguration) WithDataClass(value apiv1alpha1.DataClass) *PolicyWorkspaceApplyConfiguration {
+	b.DataClass = &value
 	return b
 }
 

@@ -1,0 +1,77 @@
+package backups
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/broletto/broletto/api/v1alpha1"
+	"github.com/broletto/broletto/test/stage"
+)
+
+// TestFloors: what the consortium asks for a class of data holds whatever a comune's policy says, and where only a person can keep it, it is told.
+func TestFloors(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "floors", locked)
+	c := &v1alpha1.Consortium{}
+	c.Name = s.ID("c")
+	floor := v1alpha1.BackupFloor{DataClass: v1alpha1.DataClassOrdinary, Retention: &v1alpha1.Retention{Last: 3, Daily: 2}, RecoveryPointHours: new(int32(26)), ObjectLockDays: new(int32(1))}
+	ask := func(f v1alpha1.BackupFloor) {
+		stage.Edit(s.Stage, c, func(c *v1alpha1.Consortium) {
+			c.Spec.BackupFloors = []v1alpha1.BackupFloor{f, {DataClass: v1alpha1.DataClassStrategic, Copies: 3}} // of the other, there is no workspace
+		})
+	}
+	ask(floor)
+	p := s.policy("minimo", func(p *v1alpha1.BackupPolicy) { p.Spec.Retention.Last = 1 })
+	s.has("minimo", 1)
+	s.Ready(p)
+	want := []v1alpha1.EffectiveRules{{DataClass: v1alpha1.DataClassOrdinary, Retention: v1alpha1.Retention{Last: 3, Daily: 2}, RecoveryPointHours: new(int32(26))}}
+	if diff := cmp.Diff(want, p.Status.Effective); diff != "" {
+		t.Errorf("what holds (-want +got):\n%s", diff)
+	}
+	const applied = "retention.last 3 instead of 1, retention.daily 2 instead of 0, recoveryPointHours 26"
+	if got := stage.Condition(p, v1alpha1.ConditionFloorKept); !strings.HasPrefix(got, "True FloorApplied") || !strings.Contains(got, applied) {
+		t.Errorf("FloorKept is %s", got)
+	}
+	if got := stage.Condition(p, v1alpha1.ConditionRecoveryPointKept); !strings.HasPrefix(got, "True Kept") {
+		t.Errorf("RecoveryPointKept is %s", got)
+	}
+	strict := floor
+	strict.Copies = 1
+	ask(strict)
+	if got := s.stalls(p, v1alpha1.ReasonTooFewCopies); !strings.Contains(got, "copies in 1 further failure domains") {
+		t.Errorf("it says %s", got)
+	}
+	strict.Copies, strict.ObjectLockDays = 0, new(int32(2))
+	ask(strict)
+	s.stalls(p, v1alpha1.ReasonLockTooShort)
+	ask(floor)
+	stage.Edit(s.Stage, p, func(p *v1alpha1.BackupPolicy) { p.Spec.Schedule = "30 2 * * 1" })
+	s.stalls(p, v1alpha1.ReasonScheduleTooRare)
+	if got := stage.Condition(p, v1alpha1.ConditionFloorKept); !strings.HasPrefix(got, "False ScheduleTooRare") {
+		t.Errorf("FloorKept is %s", got)
+	}
+
+	stage.Edit(s.Stage, p, func(p *v1alpha1.BackupPolicy) { p.Spec.Schedule = "30 2 * * *" })
+	s.Ready(p)
+	for night := range 3 {
+		s.At(s.Now().Add(24*time.Hour + 10*time.Minute))
+		s.has("minimo", min(night+2, 3)) // the policy alone would keep one
+	}
+	stage.Edit(s.Stage, c, func(c *v1alpha1.Consortium) { c.Spec.BackupFloors = nil })
+	s.Until("without a floor the policy's own rules hold", func() error {
+		s.Read(p)
+		if got := stage.Condition(p, v1alpha1.ConditionFloorKept); len(p.Status.Effective) > 0 || got != "" {
+			return fmt.Errorf("FloorKept is %q, and %+v hold", got, p.Status.Effective)
+		}
+		return nil
+	})
+	s.has("minimo", 1)
+	if err := s.comune.Get(t.Context(), client.ObjectKeyFromObject(c), c); err == nil {
+		t.Error("a comune reads the agreement") // and cannot lower what it asks
+	}
+}
