@@ -103,7 +103,7 @@ func report(w io.Writer, root, program string, made release.Made) error {
 		fmt.Fprintln(w, "warning  this checkout has changes that no commit has: nobody else can make this image")
 	}
 	if len(made.Added) > 0 {
-		fmt.Fprintf(w, "warning  %s was added: whether you may pass this image on, its licence says\n", strings.Join(made.Added, ", "))
+		fmt.Fprintf(w, "warning  added %s: whether you may pass this image on, the licence says\n", strings.Join(made.Added, ", "))
 	}
 	fmt.Fprintf(w, "next     kind load image-archive %s    # others: docs/install.md\n", short(made.Archive))
 	return nil
