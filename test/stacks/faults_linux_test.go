@@ -150,6 +150,9 @@ func (w *town) three(name string, engine v1alpha1.EngineName) *v1alpha1.Stack {
 	return s
 }
 
+// following is what an engine writes next after it was seen to have made something.
+var following = map[string]string{"ConfigMap @-b": "CREATE @-c", "no ConfigMap @-b": "DELETE @-a", "no ConfigMap @-c": "DELETE @-b"}
+
 // trap waits for a step of a stack's first run that gets there, and then kills.
 type trap struct {
 	*town
@@ -172,6 +175,9 @@ func (w *town) set(s *v1alpha1.Stack, at point, who victim) *trap {
 	w.Cleanup(func() { w.gate.watch(t.stack, nil); w.witness.watch(t.stack, nil) })
 	if t.at.runs != "" {
 		go t.look()
+	}
+	if write := following[at.made]; write != "" && who == theEngine {
+		t.brake.hold(strings.ReplaceAll(write, "@", s.Name), t.sprung)
 	}
 	return t
 }

@@ -49,6 +49,7 @@ type plant struct {
 	operator *operator
 	gate     *gate
 	witness  *witness
+	brake    *brake
 	node     string // folder of the node
 	metrics  string // address of the operator's
 	settings settings
@@ -122,7 +123,10 @@ func (p *plant) operates(ctx context.Context, t *testing.T) error {
 	if err := p.gate.open(ctx); err != nil {
 		return fmt.Errorf("%w\n%s", err, p.operatorLog())
 	}
-	p.witness, err = newWitness(ctx)
+	if p.witness, err = newWitness(ctx); err != nil {
+		return err
+	}
+	p.brake, err = newBrake(ctx)
 	return err
 }
 
