@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -60,7 +61,7 @@ func (d *demo) startStore(ctx context.Context) (s *store, err error) {
 		return nil, err
 	}
 	const anyPort = "127.0.0.1:0"
-	for _, address := range []string{string(last), storeAddress, anyPort, anyPort, anyPort} {
+	for _, address := range []string{strings.TrimSpace(string(last)), storeAddress, anyPort, anyPort, anyPort} {
 		if address, err = free(ctx, address); err != nil {
 			continue
 		}
@@ -85,7 +86,7 @@ func (d *demo) storeSecret() (string, error) {
 		secret := rand.Text()
 		return secret, os.WriteFile(d.path("store.secret"), []byte(secret), 0o600)
 	}
-	return string(text), err
+	return strings.TrimSpace(string(text)), err
 }
 
 // free is an address on which nothing listens: this one, or any where its port is 0.

@@ -28,6 +28,9 @@ func TestStoreAddress(t *testing.T) {
 		t.Fatalf("two stores are at %s", s.address)
 	}
 	s.stop()
+	if err := os.WriteFile(other+"/store.secret", []byte(s.secret+"\n"), 0o600); err != nil { // as one may edit it
+		t.Fatal(err)
+	}
 	if again := start(other); again.address != s.address || again.secret != s.secret {
 		t.Errorf("the store came back at %s, was at %s", again.address, s.address)
 	}
