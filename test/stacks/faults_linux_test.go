@@ -103,20 +103,8 @@ func TestKillPulumi(t *testing.T) {
 	}
 }
 
-// survives has stacks applied and destroyed until one was struck at both steps: on a busy machine we may hear of a step when the engine has ended.
+// survives has a stack applied and destroyed, kills at a step of each, and wants that nothing is lost.
 func (w *town) survives(name string, engine v1alpha1.EngineName, at, end point, who victim) {
-	w.Helper()
-	const tries = 5
-	for try := range tries {
-		if w.struck(fmt.Sprintf("%s-%d", name, try), engine, at, end, who) {
-			return
-		}
-	}
-	w.Errorf("%s was quicker %d times", who, tries)
-}
-
-// struck has a stack applied and destroyed, kills at a step of each, and wants that nothing is lost. It tells whether the kills came in time.
-func (w *town) struck(name string, engine v1alpha1.EngineName, at, end point, who victim) bool {
 	w.Helper()
 	s := w.three(name, engine)
 	if at.early {
@@ -128,16 +116,15 @@ func (w *town) struck(name string, engine v1alpha1.EngineName, at, end point, wh
 	}
 	p := w.set(s, at, who)
 	w.create(s)
-	inTime := p.wait(s)
+	p.wait(s)
 	w.settle(s)
 	w.wantNoneLeft(s)
 	if at.early {
 		w.remove(s)
-		return inTime
+		return
 	}
 	w.wantOnce(s)
-	w.wantKnown(s, func() { inTime = w.destroyed(s, end, who) && inTime })
-	return inTime
+	w.wantKnown(s, func() { w.destroyed(s, end, who) })
 }
 
 // three is a stack that makes three objects, one after the other, by itself.
@@ -182,8 +169,8 @@ func (w *town) set(s *v1alpha1.Stack, at point, who victim) *trap {
 	return t
 }
 
-// wait waits until it has sprung, and tells whether it caught what it is for. An engine may be too quick for us: then it has to work again.
-func (t *trap) wait(s *v1alpha1.Stack) bool {
+// wait waits until it has sprung. An engine may be too quick for us: then it has to work again.
+func (t *trap) wait(s *v1alpha1.Stack) {
 	t.Helper()
 	t.until("the run comes to this step", func() error {
 		select {
@@ -197,19 +184,11 @@ func (t *trap) wait(s *v1alpha1.Stack) bool {
 		t.consent(s)
 		return fmt.Errorf("it says %+v", s.Status.Conditions)
 	})
+	if t.failed != nil {
+		t.Fatal(t.failed)
+	}
 	t.gate.watch(t.stack, nil)
 	t.witness.watch(t.stack, nil)
-	return t.caught()
-}
-
-func (t *trap) caught() bool {
-	t.Helper()
-	t.lock.Lock()
-	defer t.lock.Unlock()
-	if t.failed != nil {
-		t.Logf("%s: %s: %v", t.stack.name, t.who, t.failed)
-	}
-	return t.failed == nil
 }
 
 func (t *trap) asked(m moment) verdict {
@@ -350,9 +329,8 @@ func (w *town) again(s *v1alpha1.Stack, ready *metav1.Condition, asked *string) 
 	}
 }
 
-// destroyed deletes a stack, kills at a step of the run that destroys, and brings it to its end by what is told to people. It tells whether the
-// kill came in time.
-func (w *town) destroyed(s *v1alpha1.Stack, at point, who victim) bool {
+// destroyed deletes a stack, kills at a step of the run that destroys, and brings it to its end by what is told to people.
+func (w *town) destroyed(s *v1alpha1.Stack, at point, who victim) {
 	w.Helper()
 	p := w.set(s, at, who)
 	if err := w.admin.Delete(w.Context(), s); err != nil {
@@ -373,8 +351,10 @@ func (w *town) destroyed(s *v1alpha1.Stack, at point, who victim) bool {
 	default:
 		w.Error("no run that destroys came to this step")
 	}
+	if p.failed != nil {
+		w.Error(p.failed)
+	}
 	w.wantQuiet(s)
-	return p.caught()
 }
 
 // consent approves the plan that waits, if one does. An approval that was used up by a run that was lost is given once more.
