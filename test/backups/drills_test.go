@@ -38,7 +38,7 @@ func TestDrillChecks(t *testing.T) {
 	web := httptest.NewServer(mux)
 	t.Cleanup(web.Close)
 	k.web = strings.TrimPrefix(web.URL, "http://")
-	k.takePods("db")
+	k.takePods("db", "drill-")
 
 	namespace := s.workspace.TargetNamespace()
 	db := &corev1.Pod{ObjectMeta: stage.In(namespace, "db"), Spec: restrictedPod()}

@@ -1,13 +1,17 @@
 package backups
 
 import (
+	"cmp"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
 	"github.com/broletto/broletto/test/stage"
@@ -75,4 +79,47 @@ func TestHooks(t *testing.T) {
 		t.Errorf("of a backup that somebody wrote, the status is %+v", own.Status)
 	}
 	s.Rest()
+}
+
+// TestHooksAlone: backups of one workspace run their hooks one after the other, also one that somebody wrote beside his policy's.
+func TestHooksAlone(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "alone")
+	newKubelet(s, false).takePods("db", s.workspace.Name)
+	pod := s.pod("db")
+	s.Until("the pod runs", func() error {
+		if err := s.Admin.Get(t.Context(), client.ObjectKeyFromObject(pod), pod); err != nil || pod.Status.Phase != corev1.PodRunning {
+			return cmp.Or(err, fmt.Errorf("it is %s", pod.Status.Phase))
+		}
+		return nil
+	})
+	folder := t.TempDir()
+	log, gate := filepath.Join(folder, "log"), filepath.Join(folder, "gate")
+	s.policy("notturno", func(p *v1alpha1.BackupPolicy) {
+		p.Spec.Hooks = []v1alpha1.Hook{{
+			Name: "dump", PodSelector: metav1.LabelSelector{MatchLabels: pod.Labels}, TimeoutSeconds: 300,
+			Before: []string{"sh", "-c", "echo before >> " + log + "; until [ -e " + gate + " ]; do sleep 0.1; done"},
+			After:  []string{"sh", "-c", "echo after >> " + log},
+		}}
+	})
+	s.Until("a hook is run", func() error { _, err := os.Stat(log); return err })
+	own := s.ask("prima-del-rilascio")
+	s.Until("the second one waits", func() error {
+		s.Read(own)
+		if got := stage.Condition(own, v1alpha1.ConditionReady); !strings.Contains(got, "of the same workspace has its hooks run: this one waits") {
+			return fmt.Errorf("it says %s", got)
+		}
+		return nil
+	})
+	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.Ready(own)
+	s.has("notturno", 1)
+	if text, err := os.ReadFile(log); err != nil || string(text) != strings.Repeat("before\nafter\n", 2) { //nolint:gosec // of the test's own folder
+		t.Errorf("what was run is %q: %v", text, err)
+	}
+	if h := own.Status.Hooks; len(h) != 1 || h[0].Before != v1alpha1.HookDone || h[0].After != v1alpha1.HookDone {
+		t.Errorf("its hooks are %+v", h)
+	}
 }

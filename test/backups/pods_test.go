@@ -35,9 +35,9 @@ func restrictedPod() corev1.PodSpec {
 	}
 }
 
-// takePods has the tenant's pods of a name in drills run on a node that is this process: they are Ready at once, and what is executed in them is
-// executed here. The way there is real: the API server finds the node, and speaks to it as to a kubelet.
-func (k *kubelet) takePods(name string) {
+// takePods has pods of a name, in the tenant's namespaces that begin so, run on a node that is this process: they are Ready at once, and what is
+// executed in them is executed here. The way there is real: the API server finds the node, and speaks to it as to a kubelet.
+func (k *kubelet) takePods(name, namespaces string) {
 	k.Helper()
 	cert, key, err := cluster.Plane().LoopbackCertificate("node")
 	if err != nil {
@@ -70,7 +70,7 @@ func (k *kubelet) takePods(name string) {
 	var running sync.WaitGroup
 	running.Go(func() {
 		for ctx.Err() == nil {
-			if err := k.take(ctx, name, node.Name); err != nil && ctx.Err() == nil {
+			if err := k.take(ctx, name, k.tenant.Name+"--"+namespaces, node.Name); err != nil && ctx.Err() == nil {
 				k.Logf("the node: %v", err)
 			}
 			select {
@@ -83,14 +83,14 @@ func (k *kubelet) takePods(name string) {
 }
 
 // take binds pods, and says that they run and are Ready.
-func (k *kubelet) take(ctx context.Context, name, node string) error {
+func (k *kubelet) take(ctx context.Context, name, namespaces, node string) error {
 	var pods corev1.PodList
 	if err := k.Admin.List(ctx, &pods, client.MatchingFields{metav1.ObjectNameField: name}); err != nil {
 		return err
 	}
 	for i := range pods.Items {
 		p := &pods.Items[i]
-		if !strings.HasPrefix(p.Namespace, k.tenant.Name+"--drill-") {
+		if !strings.HasPrefix(p.Namespace, namespaces) {
 			continue
 		}
 		if !p.DeletionTimestamp.IsZero() { // a kubelet ends it
