@@ -74,13 +74,18 @@ func checksOf(one *v1alpha1.Restore) []archive.Check {
 	return out
 }
 
+// results are checks as the status of a policy has them.
+func results(checks []archive.Check) (out []v1alpha1.DrillCheckResult) {
+	for _, c := range checks {
+		out = append(out, v1alpha1.DrillCheckResult{Name: c.Name, Passed: &c.Passed, Seconds: c.Seconds, Message: condition.Cut(c.Message, drillCheckMessage)})
+	}
+	return out
+}
+
 // attested is the result as its record has it.
 func attested(result *v1alpha1.DrillResult, d archive.Drill) {
 	result.At, result.Seconds, result.BytesRead = metav1.Time{Time: d.Ended.Truncate(time.Second)}, d.Seconds, d.BytesRead
-	result.Passed, result.Message, result.Checks = &d.Passed, d.Message, nil
-	for _, c := range d.Checks {
-		result.Checks = append(result.Checks, v1alpha1.DrillCheckResult{Name: c.Name, Passed: &c.Passed, Seconds: c.Seconds, Message: condition.Cut(c.Message, drillCheckMessage)})
-	}
+	result.Passed, result.Message, result.Checks = &d.Passed, d.Message, results(d.Checks)
 	result.Evidence = &v1alpha1.DrillEvidence{
 		Name: d.Evidence.Name, Digest: d.Evidence.Hash.String(), Signature: base64.StdEncoding.EncodeToString(d.Evidence.Signature),
 	}

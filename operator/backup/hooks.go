@@ -20,8 +20,6 @@ import (
 )
 
 const (
-	// moment is how long a pass waits for a command that it began: most end within it.
-	moment = 2 * time.Second
 	// hookPause is when a backup whose hook failed is begun anew.
 	hookPause = 5 * time.Minute
 	// hookMessage bounds a message in a status, in bytes.
@@ -86,7 +84,7 @@ func (r *Backups) awaitFor(ctx context.Context, b *v1alpha1.Backup, atMost time.
 	case c == nil:
 		return nil
 	case !ended:
-		return &outcome.Wait{Reason: v1alpha1.ReasonRunningHooks, Message: "hook " + c.Hook.Name + " is run: status.hooks says how far", After: moment}
+		return &outcome.Wait{Reason: v1alpha1.ReasonRunningHooks, Message: "hook " + c.Hook.Name + " is run: status.hooks says how far", After: hooks.Moment}
 	}
 	ran(&b.Status.Hooks, c.Hook.Name, c.After, err, r.Now())
 	return r.Client.Status().Update(ctx, b) // it is told once
@@ -182,7 +180,7 @@ func (r *Backups) before(ctx context.Context, s *scope, h v1alpha1.Hook) error {
 		return err
 	}
 	r.Hooks.Begin(s.UID, hooks.Command{Namespace: s.TargetNamespace(), Hook: h})
-	return r.awaitFor(ctx, s.Backup, moment)
+	return r.awaitFor(ctx, s.Backup, hooks.Moment)
 }
 
 // room waits until another command may be run in the workspace.
@@ -237,7 +235,7 @@ func (r *Backups) release(ctx context.Context, s *scope) error {
 				return err
 			}
 			r.Hooks.Begin(s.UID, hooks.Command{Namespace: s.TargetNamespace(), Hook: known[i], After: true})
-			if err := r.awaitFor(ctx, s.Backup, moment); err != nil {
+			if err := r.awaitFor(ctx, s.Backup, hooks.Moment); err != nil {
 				return err
 			}
 		}
@@ -262,7 +260,7 @@ func (r *Backups) letGo(ctx context.Context, b *v1alpha1.Backup) error {
 	if slices.ContainsFunc(b.Status.Hooks, func(h v1alpha1.HookRun) bool { return h.Before == v1alpha1.HookRunning }) {
 		r.Hooks.Stop(b.UID)
 	}
-	if err := r.awaitFor(ctx, b, moment); err != nil {
+	if err := r.awaitFor(ctx, b, hooks.Moment); err != nil {
 		return err
 	}
 	return r.release(ctx, &scope{Backup: b})

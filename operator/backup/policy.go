@@ -181,9 +181,7 @@ func drilled(r *v1alpha1.Restore, now time.Time) *v1alpha1.DrillResult {
 		out.At = *r.Status.FinishedAt
 		out.Seconds = int32(max(0, r.Status.FinishedAt.Sub(r.Status.StartedAt.Time)/time.Second))
 	}
-	for _, c := range checksOf(r) {
-		out.Checks = append(out.Checks, v1alpha1.DrillCheckResult{Name: c.Name, Passed: &c.Passed, Seconds: c.Seconds, Message: condition.Cut(c.Message, drillCheckMessage)})
-	}
+	out.Checks = results(checksOf(r))
 	return out
 }
 

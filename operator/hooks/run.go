@@ -21,6 +21,9 @@ import (
 	"github.com/broletto/broletto/api/v1alpha1"
 )
 
+// Moment is how long a pass of a reconciler waits for a command that it began: most end within it.
+const Moment = 2 * time.Second
+
 const (
 	// inForce bounds the wait until the API server knows the rights of an account that was just made.
 	inForce = 10 * time.Second

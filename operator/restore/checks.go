@@ -26,8 +26,6 @@ import (
 const (
 	// askEvery is when a check is asked again that has not passed.
 	askEvery = 5 * time.Second
-	// moment is how long a pass waits for a command that it began.
-	moment = 2 * time.Second
 	// checkMessage bounds a message in a status, in bytes.
 	checkMessage = 1024
 )
@@ -182,10 +180,10 @@ func (r *Reconciler) command(ctx context.Context, s *scope, c *v1alpha1.CheckRun
 		r.Hooks.Begin(s.UID, hooks.Command{Namespace: s.Status.Namespace, Hook: v1alpha1.Hook{
 			Name: c.Name, PodSelector: c.Command.PodSelector, Container: c.Command.Container, Before: c.Command.Command, TimeoutSeconds: int32(max(1, left/time.Second)),
 		}})
-		running, ended, err = r.Hooks.Await(ctx, s.UID, moment)
+		running, ended, err = r.Hooks.Await(ctx, s.UID, hooks.Moment)
 	}
 	if running != nil && !ended {
-		return answer{}, &outcome.Wait{Reason: v1alpha1.ReasonChecking, Message: "the command of check " + c.Name + " is run", After: moment}
+		return answer{}, &outcome.Wait{Reason: v1alpha1.ReasonChecking, Message: "the command of check " + c.Name + " is run", After: hooks.Moment}
 	}
 	return because(err), nil
 }

@@ -50,22 +50,22 @@ func Command() *cobra.Command {
 		Use: "restore-keys REPOSITORY [TENANT...]", Short: "Bring the keys of backups back from the bucket, with the escrow's identity", Args: cobra.MinimumNArgs(1),
 		Long: "Bring the keys of backups back from the bucket, with the escrow's identity. It is read here, and only the tenants' keys reach the cluster. " +
 			"Backups of which the cluster knows nothing appear by themselves then.",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := config.GetConfig()
-			if err != nil {
-				return fmt.Errorf("finding the cluster: %w (set KUBECONFIG)", err)
-			}
-			o.Repository, o.Tenants = args[0], args[1:]
-			return Run(cmd.Context(), cfg, cmd.OutOrStdout(), o)
-		},
 	}
-	o.flags(command)
+	o.verb(command, Run)
 	command.Flags().BoolVar(&o.DryRun, "dry-run", false, "say what would come back, and write nothing")
 	return command
 }
 
-// flags are those of every verb that opens a bucket.
-func (o *Options) flags(command *cobra.Command) {
+// verb gives a command what every verb has that opens a bucket: its flags, and the cluster that says where that is.
+func (o *Options) verb(command *cobra.Command, run func(context.Context, *rest.Config, io.Writer, Options) error) {
+	command.RunE = func(cmd *cobra.Command, args []string) error {
+		cfg, err := config.GetConfig()
+		if err != nil {
+			return fmt.Errorf("finding the cluster: %w (set KUBECONFIG)", err)
+		}
+		o.Repository, o.Tenants = args[0], args[1:]
+		return run(cmd.Context(), cfg, cmd.OutOrStdout(), *o)
+	}
 	flags := command.Flags()
 	flags.StringVar(&o.Namespace, "namespace", "broletto-system", "namespace of the operator")
 	flags.StringVar(&o.Identity, "identity", "", "file with the identity of the repository's escrow, as age-keygen writes it (required)")

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/client/config"
 
 	"github.com/broletto/broletto/operator/archive"
 )
@@ -22,16 +21,8 @@ func DrillsCommand() *cobra.Command {
 		Use: "drills REPOSITORY [TENANT...]", Short: "Verify the signed records of drills in the bucket, with the escrow's identity", Args: cobra.MinimumNArgs(1),
 		Long: "Verify the signed records of drills in the bucket, with the escrow's identity, and list them. The cluster only says where the bucket is. " +
 			"It fails when a record is not as the tenant's key signed it, or when a key is not to be had.",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := config.GetConfig()
-			if err != nil {
-				return fmt.Errorf("finding the cluster: %w (set KUBECONFIG)", err)
-			}
-			o.Repository, o.Tenants = args[0], args[1:]
-			return Drills(cmd.Context(), cfg, cmd.OutOrStdout(), o)
-		},
 	}
-	o.flags(command)
+	o.verb(command, Drills)
 	return command
 }
 
