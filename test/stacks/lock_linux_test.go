@@ -36,6 +36,12 @@ func TestStuckLock(t *testing.T) {
 	w.create(s)
 	holder := pod()
 	one := &v1alpha1.StackRun{ObjectMeta: w.home(s.Name + "-1")}
+	w.until("the stack tells of its run: else the next one gets its name", func() error {
+		if w.read(s); s.Status.Run != one.Name {
+			return fmt.Errorf("it tells of %q", s.Status.Run)
+		}
+		return nil
+	})
 	if err := w.admin.Delete(t.Context(), one, client.PropagationPolicy(metav1.DeletePropagationOrphan)); err != nil {
 		t.Fatal(err)
 	}
