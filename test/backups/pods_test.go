@@ -61,9 +61,10 @@ func (k *kubelet) takePods(name, namespaces string) {
 	}
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: k.ID("node")}}
 	k.Create(node)
+	bare := node.DeepCopy() // others write nodes as well
 	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: host}}
 	node.Status.DaemonEndpoints.KubeletEndpoint.Port = int32(number)
-	if err := k.Admin.Status().Update(k.Context(), node); err != nil {
+	if err := k.Admin.Status().Patch(k.Context(), node, client.MergeFrom(bare)); err != nil {
 		k.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
