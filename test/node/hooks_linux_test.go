@@ -46,8 +46,8 @@ func (s *safe) hooks(t *testing.T) {
 	})
 	t.Run("TooLong", func(t *testing.T) {
 		t.Parallel()
-		b := s.policy(t, "lento", hook("attesa", "echo begun; sleep 100", "echo dopo >> /tmp/slow", 1))
-		if message := s.fails(t, b); !strings.Contains(message, `has not ended within 1s, and may be running still: "begun"`) {
+		b := s.policy(t, "lento", hook("attesa", "echo begun; sleep 100", "echo dopo >> /tmp/slow", 10))
+		if message := s.fails(t, b); !strings.Contains(message, `has not ended within 10s, and may be running still: "begun"`) {
 			t.Errorf("it says %q", message)
 		}
 		if got := s.shell(t, "diario", "cat /tmp/slow"); got != "dopo" {
