@@ -35,7 +35,11 @@ const pin = "broletto"
 // tag is the label of snapshots that names their Backup.
 const tag = "tag:backup"
 
-var splitters = map[move.Profile]string{move.General: "DYNAMIC-1M-BUZHASH", move.Database: "FIXED-128K"}
+// splitters are how files are cut, most of them and large ones.
+var splitters = map[move.Profile]struct{ most, large string }{
+	move.General:  {"DYNAMIC-1M-BUZHASH", "DYNAMIC-128K-BUZHASH"},
+	move.Database: {"FIXED-128K", "FIXED-128K"},
+}
 
 // backup makes a snapshot of what the order names.
 func (s *session) backup(ctx, hard context.Context) error {
@@ -55,7 +59,7 @@ func (s *session) backup(ctx, hard context.Context) error {
 	defer func() { _ = w.Close(hard) }()
 	if t != nil {
 		defer func() { _ = t.root.Close() }()
-		t.sparse = (&sparse{w: w, splitter: splitters[s.order.Profile], progress: s.progress}).file
+		t.large = &large{ctx: ctx, w: w, splitter: splitters[s.order.Profile].large, progress: s.progress}
 	}
 	man, err := s.upload(ctx, hard, w, root, previous)
 	if err != nil {
@@ -126,7 +130,7 @@ func (s *session) upload(ctx, hard context.Context, w repo.RepositoryWriter, roo
 	defer context.AfterFunc(ctx, u.Cancel)()
 	p := *policy.DefaultPolicy
 	p.CompressionPolicy.CompressorName = zstdFastest
-	p.SplitterPolicy.Algorithm = splitters[s.order.Profile]
+	p.SplitterPolicy.Algorithm = splitters[s.order.Profile].most
 	man, err := u.Upload(hard, root, policy.BuildTree(nil, &p), s.source(), previous...)
 	if err == nil || classOf(err) != "" {
 		return man, err

@@ -3,6 +3,7 @@ package mover
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -196,6 +197,87 @@ func flip(t *testing.T, path string) {
 	if err := errors.Join(os.Chmod(path, 0o600), os.WriteFile(path, text, 0o600)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestLarge backs up a large file that is changed in place as a disk or a database is, and one that is cut off while it is read.
+func TestLarge(t *testing.T) {
+	t.Parallel()
+	store, dir := folderStore(t), t.TempDir()
+	path := filepath.Join(dir, "disco.img")
+	write(t, path, noise(1, minLarge+12345))
+	first := backup(t, store, dir)
+
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const pages = 20
+	for i := range pages {
+		if _, err := f.WriteAt(noise(2+i, 8<<10), int64(i)*3<<20); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second := backup(t, store, dir)
+	if first.Bytes != minLarge+12345 || second.Requests.Sent > 2*pages*256<<10 {
+		t.Errorf("of %d bytes %d were sent, and %d when %d pages had changed", first.Bytes, first.Requests.Sent, second.Requests.Sent, pages)
+	}
+	if third := backup(t, store, dir); third.Unchanged != 1 || third.Requests.Sent > 64<<10 {
+		t.Errorf("when nothing had changed, %d bytes were sent, and %d files are said to be the same", third.Requests.Sent, third.Unchanged)
+	}
+	back, _ := restore(t, store, second.Snapshot)
+	same(t, dir, back)
+	if got, want := digest(t, filepath.Join(back, "disco.img")), digest(t, path); got != want {
+		t.Error("something else is back")
+	}
+
+	o := order(t, store, move.Backup)
+	o.Path = dir
+	s := &session{order: o, meter: newMeter(), progress: &progress{}, redact: newRedactor(o)}
+	ctx := t.Context()
+	if err := errors.Join(s.order.Complete(), s.connect(ctx), s.open(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	defer s.close(ctx)
+	_, w, err := s.repo.NewDirectWriter(ctx, repo.WriteSessionOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = w.Close(ctx) }()
+	tree, root, err := openTree(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tree.root.Close() }()
+	tree.large = &large{ctx: ctx, w: w, splitter: splitters[move.General].large, progress: s.progress}
+	for _, left := range []int64{minLarge / 3, 0} {
+		e, err := root.Child(ctx, "disco.img")
+		if err == nil {
+			err = os.Truncate(path, left)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := e.(*largeFile).DirEntryOrNil(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := w.OpenObject(ctx, d.ObjectID); err != nil || d.FileSize != left || r.Length() != left {
+			t.Errorf("of %d bytes left, %d are said to be kept: %v", left, d.FileSize, err)
+		}
+		write(t, path, make([]byte, minLarge))
+	}
+}
+
+func digest(t *testing.T, path string) [sha256.Size]byte {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sha256.Sum256(text)
 }
 
 // TestSparse backs up 20 GiB of which a few bytes are on the disk.
@@ -729,3 +811,6 @@ func TestNames(t *testing.T) {
 		}
 	}
 }
+
+// holes is how much of a file is on no disk.
+func holes(info os.FileInfo) int64 { return info.Size() - info.Sys().(*syscall.Stat_t).Blocks*512 }
