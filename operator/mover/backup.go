@@ -35,11 +35,8 @@ const pin = "broletto"
 // tag is the label of snapshots that names their Backup.
 const tag = "tag:backup"
 
-// splitters are how files are cut, most of them and large ones.
-var splitters = map[move.Profile]struct{ most, large string }{
-	move.General:  {"DYNAMIC-1M-BUZHASH", "DYNAMIC-128K-BUZHASH"},
-	move.Database: {"FIXED-128K", "FIXED-128K"},
-}
+// splitters are how kopia cuts files that are not large.
+var splitters = map[move.Profile]string{move.General: "DYNAMIC-1M-BUZHASH", move.Database: "FIXED-128K"}
 
 // backup makes a snapshot of what the order names.
 func (s *session) backup(ctx, hard context.Context) error {
@@ -59,7 +56,7 @@ func (s *session) backup(ctx, hard context.Context) error {
 	defer func() { _ = w.Close(hard) }()
 	if t != nil {
 		defer func() { _ = t.root.Close() }()
-		t.large = &large{ctx: ctx, w: w, splitter: splitters[s.order.Profile].large, progress: s.progress}
+		t.large = &large{ctx: ctx, w: w, cut: cuts[s.order.Profile], progress: s.progress}
 	}
 	man, err := s.upload(ctx, hard, w, root, previous)
 	if err != nil {
@@ -130,7 +127,7 @@ func (s *session) upload(ctx, hard context.Context, w repo.RepositoryWriter, roo
 	defer context.AfterFunc(ctx, u.Cancel)()
 	p := *policy.DefaultPolicy
 	p.CompressionPolicy.CompressorName = zstdFastest
-	p.SplitterPolicy.Algorithm = splitters[s.order.Profile].most
+	p.SplitterPolicy.Algorithm = splitters[s.order.Profile]
 	man, err := u.Upload(hard, root, policy.BuildTree(nil, &p), s.source(), previous...)
 	if err == nil || classOf(err) != "" {
 		return man, err

@@ -3,7 +3,6 @@ package mover
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -199,41 +198,50 @@ func flip(t *testing.T, path string) {
 	}
 }
 
-// TestLarge backs up a large file that is changed in place as a disk or a database is, and one that is cut off while it is read.
+// TestLarge backs up a large file that is changed in place, as a disk or a database is, or that something is inserted into.
 func TestLarge(t *testing.T) {
 	t.Parallel()
-	store, dir := folderStore(t), t.TempDir()
+	const size, pages = minLarge + 12345, 20
+	for _, profile := range []move.Profile{move.General, move.Database} {
+		t.Run(string(profile), func(t *testing.T) {
+			t.Parallel()
+			o := order(t, folderStore(t), move.Backup)
+			o.Path, o.Profile = t.TempDir(), profile
+			path, text := filepath.Join(o.Path, "disco.img"), noise(1, size)
+			write(t, path, text)
+			if r := run(t, o); r.Bytes != size {
+				t.Errorf("%d bytes were backed up", r.Bytes)
+			}
+			for i := range pages {
+				copy(text[i*3<<20:], noise(2+i, 8<<10))
+			}
+			write(t, path, text)
+			changed := run(t, o)
+			if changed.Requests.Sent > 2*pages*256<<10 {
+				t.Errorf("%d bytes were sent when %d pages had changed", changed.Requests.Sent, pages)
+			}
+			if r := run(t, o); r.Unchanged != 1 || r.Requests.Sent > 64<<10 {
+				t.Errorf("when nothing had changed, %d bytes were sent, and %d files are said to be the same", r.Requests.Sent, r.Unchanged)
+			}
+			back, _ := restore(t, o.Store, changed.Snapshot)
+			same(t, o.Path, back)
+			if got, err := os.ReadFile(filepath.Join(back, "disco.img")); err != nil || !bytes.Equal(got, text) {
+				t.Errorf("something else is back: %v", err)
+			}
+			write(t, path, slices.Insert(text, 1<<20, []byte("tre righe di più")...))
+			if sent := run(t, o).Requests.Sent; (sent > 4<<20) != (profile == move.Database) {
+				t.Errorf("%d bytes were sent when a few were inserted", sent)
+			}
+		})
+	}
+}
+
+// TestCutOff backs up a large file of which there is less, or nothing, once it is read.
+func TestCutOff(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
 	path := filepath.Join(dir, "disco.img")
-	write(t, path, noise(1, minLarge+12345))
-	first := backup(t, store, dir)
-
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const pages = 20
-	for i := range pages {
-		if _, err := f.WriteAt(noise(2+i, 8<<10), int64(i)*3<<20); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
-	second := backup(t, store, dir)
-	if first.Bytes != minLarge+12345 || second.Requests.Sent > 2*pages*256<<10 {
-		t.Errorf("of %d bytes %d were sent, and %d when %d pages had changed", first.Bytes, first.Requests.Sent, second.Requests.Sent, pages)
-	}
-	if third := backup(t, store, dir); third.Unchanged != 1 || third.Requests.Sent > 64<<10 {
-		t.Errorf("when nothing had changed, %d bytes were sent, and %d files are said to be the same", third.Requests.Sent, third.Unchanged)
-	}
-	back, _ := restore(t, store, second.Snapshot)
-	same(t, dir, back)
-	if got, want := digest(t, filepath.Join(back, "disco.img")), digest(t, path); got != want {
-		t.Error("something else is back")
-	}
-
-	o := order(t, store, move.Backup)
+	o := order(t, folderStore(t), move.Backup)
 	o.Path = dir
 	s := &session{order: o, meter: newMeter(), progress: &progress{}, redact: newRedactor(o)}
 	ctx := t.Context()
@@ -251,8 +259,9 @@ func TestLarge(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = tree.root.Close() }()
-	tree.large = &large{ctx: ctx, w: w, splitter: splitters[move.General].large, progress: s.progress}
+	tree.large = &large{ctx: ctx, w: w, cut: cuts[move.General], progress: s.progress}
 	for _, left := range []int64{minLarge / 3, 0} {
+		write(t, path, noise(1, minLarge))
 		e, err := root.Child(ctx, "disco.img")
 		if err == nil {
 			err = os.Truncate(path, left)
@@ -267,17 +276,7 @@ func TestLarge(t *testing.T) {
 		if r, err := w.OpenObject(ctx, d.ObjectID); err != nil || d.FileSize != left || r.Length() != left {
 			t.Errorf("of %d bytes left, %d are said to be kept: %v", left, d.FileSize, err)
 		}
-		write(t, path, make([]byte, minLarge))
 	}
-}
-
-func digest(t *testing.T, path string) [sha256.Size]byte {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return sha256.Sum256(text)
 }
 
 // TestSparse backs up 20 GiB of which a few bytes are on the disk.
