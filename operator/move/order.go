@@ -28,8 +28,8 @@ type Profile string
 
 // The profiles.
 const (
-	General  Profile = "General"  // pieces of about 1 MiB, whose borders follow the content
-	Database Profile = "Database" // pieces of 128 KiB, for files that are changed in place
+	General  Profile = "General"  // pieces of about 1 MiB, of files from 64 MiB on of 128 KiB, whose borders follow the content
+	Database Profile = "Database" // pieces of just 128 KiB, for files of pages
 )
 
 // Existing says what a restore does where something stands already.

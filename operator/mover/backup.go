@@ -35,6 +35,7 @@ const pin = "broletto"
 // tag is the label of snapshots that names their Backup.
 const tag = "tag:backup"
 
+// splitters are how kopia cuts files that are not large.
 var splitters = map[move.Profile]string{move.General: "DYNAMIC-1M-BUZHASH", move.Database: "FIXED-128K"}
 
 // backup makes a snapshot of what the order names.
@@ -55,7 +56,7 @@ func (s *session) backup(ctx, hard context.Context) error {
 	defer func() { _ = w.Close(hard) }()
 	if t != nil {
 		defer func() { _ = t.root.Close() }()
-		t.sparse = (&sparse{w: w, splitter: splitters[s.order.Profile], progress: s.progress}).file
+		t.large = &large{ctx: ctx, w: w, cut: cuts[s.order.Profile], progress: s.progress}
 	}
 	man, err := s.upload(ctx, hard, w, root, previous)
 	if err != nil {

@@ -198,6 +198,87 @@ func flip(t *testing.T, path string) {
 	}
 }
 
+// TestLarge backs up a large file that is changed in place, as a disk or a database is, or that something is inserted into.
+func TestLarge(t *testing.T) {
+	t.Parallel()
+	const size, pages = minLarge + 12345, 20
+	for _, profile := range []move.Profile{move.General, move.Database} {
+		t.Run(string(profile), func(t *testing.T) {
+			t.Parallel()
+			o := order(t, folderStore(t), move.Backup)
+			o.Path, o.Profile = t.TempDir(), profile
+			path, text := filepath.Join(o.Path, "disco.img"), noise(1, size)
+			write(t, path, text)
+			if r := run(t, o); r.Bytes != size {
+				t.Errorf("%d bytes were backed up", r.Bytes)
+			}
+			for i := range pages {
+				copy(text[i*3<<20:], noise(2+i, 8<<10))
+			}
+			write(t, path, text)
+			changed := run(t, o)
+			if changed.Requests.Sent > 2*pages*256<<10 {
+				t.Errorf("%d bytes were sent when %d pages had changed", changed.Requests.Sent, pages)
+			}
+			if r := run(t, o); r.Unchanged != 1 || r.Requests.Sent > 64<<10 {
+				t.Errorf("when nothing had changed, %d bytes were sent, and %d files are said to be the same", r.Requests.Sent, r.Unchanged)
+			}
+			back, _ := restore(t, o.Store, changed.Snapshot)
+			same(t, o.Path, back)
+			if got, err := os.ReadFile(filepath.Join(back, "disco.img")); err != nil || !bytes.Equal(got, text) {
+				t.Errorf("something else is back: %v", err)
+			}
+			write(t, path, slices.Insert(text, 1<<20, []byte("tre righe di più")...))
+			if sent := run(t, o).Requests.Sent; (sent > 4<<20) != (profile == move.Database) {
+				t.Errorf("%d bytes were sent when a few were inserted", sent)
+			}
+		})
+	}
+}
+
+// TestCutOff backs up a large file of which there is less, or nothing, once it is read.
+func TestCutOff(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "disco.img")
+	o := order(t, folderStore(t), move.Backup)
+	o.Path = dir
+	s := &session{order: o, meter: newMeter(), progress: &progress{}, redact: newRedactor(o)}
+	ctx := t.Context()
+	if err := errors.Join(s.order.Complete(), s.connect(ctx), s.open(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	defer s.close(ctx)
+	_, w, err := s.repo.NewDirectWriter(ctx, repo.WriteSessionOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = w.Close(ctx) }()
+	tree, root, err := openTree(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tree.root.Close() }()
+	tree.large = &large{ctx: ctx, w: w, cut: cuts[move.General], progress: s.progress}
+	for _, left := range []int64{minLarge / 3, 0} {
+		write(t, path, noise(1, minLarge))
+		e, err := root.Child(ctx, "disco.img")
+		if err == nil {
+			err = os.Truncate(path, left)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := e.(*largeFile).DirEntryOrNil(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := w.OpenObject(ctx, d.ObjectID); err != nil || d.FileSize != left || r.Length() != left {
+			t.Errorf("of %d bytes left, %d are said to be kept: %v", left, d.FileSize, err)
+		}
+	}
+}
+
 // TestSparse backs up 20 GiB of which a few bytes are on the disk.
 func TestSparse(t *testing.T) {
 	t.Parallel()
@@ -729,3 +810,6 @@ func TestNames(t *testing.T) {
 		}
 	}
 }
+
+// holes is how much of a file is on no disk.
+func holes(info os.FileInfo) int64 { return info.Size() - info.Sys().(*syscall.Stat_t).Blocks*512 }

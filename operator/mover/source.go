@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/kopia/kopia/fs"
-	"github.com/kopia/kopia/repo/object"
 	"github.com/kopia/kopia/snapshot"
 
 	"github.com/broletto/broletto/operator/move"
@@ -26,7 +25,7 @@ import (
 type tree struct {
 	root    *os.Root
 	special atomic.Int64
-	sparse  func(ctx context.Context, f *file) (object.ID, error)
+	large   *large
 }
 
 // entry is one file, folder or link.
@@ -67,7 +66,7 @@ type unreadable struct {
 var (
 	_ fs.Directory              = (*folder)(nil)
 	_ fs.File                   = (*file)(nil)
-	_ snapshot.HasDirEntryOrNil = (*holed)(nil)
+	_ snapshot.HasDirEntryOrNil = (*largeFile)(nil)
 	_ fs.Symlink                = (*link)(nil)
 	_ fs.ErrorEntry             = (*unreadable)(nil)
 )
@@ -172,10 +171,10 @@ func (i *entries) entry(d os.DirEntry) fs.Entry {
 	case mode&os.ModeSymlink != 0:
 		return &link{e}
 	case mode.IsRegular():
-		if f := (&file{e}); holes(info) < minHoles {
-			return f
+		if info.Size() < minLarge {
+			return &file{e}
 		}
-		return &holed{file{e}}
+		return &largeFile{file{e}}
 	}
 	e.tree.special.Add(1)
 	return nil
@@ -222,32 +221,20 @@ func (r *reader) Entry() (fs.Entry, error) {
 	return &file{e}, nil
 }
 
-// minHoles is how much of a file has to be holes for these to be looked for, in bytes.
-const minHoles = 64 << 20
-
-// holes is how much of a file is on no disk.
-func holes(info os.FileInfo) int64 {
-	s, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return 0
-	}
-	return info.Size() - s.Blocks*512
-}
-
-// holed is a file with holes, which is backed up by us.
-type holed struct{ file }
+// largeFile is a file that is backed up by us.
+type largeFile struct{ file }
 
 // DirEntryOrNil backs the file up.
-func (h *holed) DirEntryOrNil(ctx context.Context) (*snapshot.DirEntry, error) {
-	if h.tree.sparse == nil {
+func (f *largeFile) DirEntryOrNil(ctx context.Context) (*snapshot.DirEntry, error) {
+	if f.tree.large == nil {
 		return nil, nil
 	}
-	id, err := h.tree.sparse(ctx, &h.file)
+	id, size, err := f.tree.large.file(ctx, &f.file)
 	if err != nil {
 		return nil, err
 	}
 	return &snapshot.DirEntry{
-		Name: h.name, Type: snapshot.EntryTypeFile, Permissions: snapshot.Permissions(h.Mode() & fs.ModBits), FileSize: h.Size(),
-		ModTime: fs.UTCTimestampFromTime(h.ModTime()), UserID: h.Owner().UserID, GroupID: h.Owner().GroupID, ObjectID: id,
+		Name: f.name, Type: snapshot.EntryTypeFile, Permissions: snapshot.Permissions(f.Mode() & fs.ModBits), FileSize: size,
+		ModTime: fs.UTCTimestampFromTime(f.ModTime()), UserID: f.Owner().UserID, GroupID: f.Owner().GroupID, ObjectID: id,
 	}, nil
 }
