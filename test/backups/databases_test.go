@@ -77,6 +77,11 @@ func TestDatabases(t *testing.T) {
 		}
 	}
 	k.noMovers(t)
+	s.floors(v1alpha1.BackupFloor{DataClass: v1alpha1.DataClassOrdinary, Retention: &v1alpha1.Retention{Last: 5}})
+	s.stays()
+	if s.Read(p); len(p.Status.Effective) != 1 {
+		t.Errorf("under a floor, %+v hold", p.Status.Effective)
+	}
 
 	t.Run("in place", func(t *testing.T) {
 		s := s.on(t)

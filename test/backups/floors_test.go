@@ -17,18 +17,15 @@ import (
 func TestFloors(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "floors", locked)
-	c := &v1alpha1.Consortium{}
-	c.Name = s.ID("c")
 	floor := v1alpha1.BackupFloor{DataClass: v1alpha1.DataClassOrdinary, Retention: &v1alpha1.Retention{Last: 3, Daily: 2}, RecoveryPointHours: new(int32(26)), ObjectLockDays: new(int32(1))}
 	ask := func(f v1alpha1.BackupFloor) {
-		stage.Edit(s.Stage, c, func(c *v1alpha1.Consortium) {
-			c.Spec.BackupFloors = []v1alpha1.BackupFloor{f, {DataClass: v1alpha1.DataClassStrategic, Copies: 3}} // of the other, there is no workspace
-		})
+		s.floors(f, v1alpha1.BackupFloor{DataClass: v1alpha1.DataClassStrategic, Copies: 3}) // of the other, there is no workspace
 	}
 	ask(floor)
 	p := s.policy("minimo", func(p *v1alpha1.BackupPolicy) { p.Spec.Retention.Last = 1 })
 	s.has("minimo", 1)
 	s.Ready(p)
+	s.stays()
 	want := []v1alpha1.EffectiveRules{{DataClass: v1alpha1.DataClassOrdinary, Retention: v1alpha1.Retention{Last: 3, Daily: 2}, RecoveryPointHours: new(int32(26))}}
 	if diff := cmp.Diff(want, p.Status.Effective); diff != "" {
 		t.Errorf("what holds (-want +got):\n%s", diff)
@@ -62,7 +59,7 @@ func TestFloors(t *testing.T) {
 		s.At(s.Now().Add(24*time.Hour + 10*time.Minute))
 		s.has("minimo", min(night+2, 3)) // the policy alone would keep one
 	}
-	stage.Edit(s.Stage, c, func(c *v1alpha1.Consortium) { c.Spec.BackupFloors = nil })
+	s.floors()
 	s.Until("without a floor the policy's own rules hold", func() error {
 		s.Read(p)
 		if got := stage.Condition(p, v1alpha1.ConditionFloorKept); len(p.Status.Effective) > 0 || got != "" {
@@ -71,7 +68,7 @@ func TestFloors(t *testing.T) {
 		return nil
 	})
 	s.has("minimo", 1)
-	if err := s.comune.Get(t.Context(), client.ObjectKeyFromObject(c), c); err == nil {
+	if err := s.comune.Get(t.Context(), client.ObjectKey{Name: s.ID("c")}, &v1alpha1.Consortium{}); err == nil {
 		t.Error("a comune reads the agreement") // and cannot lower what it asks
 	}
 }

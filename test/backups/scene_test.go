@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -184,6 +185,25 @@ func (s *scene) config(name, value string) *corev1.ConfigMap {
 func (s *scene) stalls(o condition.Object, reason string) string {
 	s.Helper()
 	return s.Await(o, v1alpha1.ConditionStalled, reason)
+}
+
+// stays brings everything to rest, and proves that an operator that begins anew writes nothing either.
+func (s *scene) stays() {
+	s.Helper()
+	s.Rest()
+	from := cluster.Mark(s)
+	s.restart()
+	s.Rest()
+	if writes := s.Writes(from); len(writes) > 0 {
+		s.Errorf("what is at rest was written to by an operator that begins: %s", strings.Join(writes, "; "))
+	}
+}
+
+// floors sets what the consortium asks for.
+func (s *scene) floors(all ...v1alpha1.BackupFloor) {
+	s.Helper()
+	c := &v1alpha1.Consortium{ObjectMeta: metav1.ObjectMeta{Name: s.ID("c")}}
+	stage.Edit(s.Stage, c, func(c *v1alpha1.Consortium) { c.Spec.BackupFloors = all })
 }
 
 // content is everything in the bucket.
