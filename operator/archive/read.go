@@ -5,6 +5,7 @@ import (
 	"crypto/cipher"
 	"errors"
 	"fmt"
+	"io"
 )
 
 // Lost is a page that cannot be read, and with it the objects that it names.
@@ -22,9 +23,10 @@ type Verified struct {
 }
 
 // Objects visits the objects of a backup, page by page in the manifest's order: who wants another one, or some of them, sorts and cuts a copy.
-// A page that is damaged or gone costs the objects in it, which are returned. It fails when the store or visit does.
+// A page that is damaged or gone costs the objects in it, which are returned. A page that the store did not give is asked for again when all others
+// were visited; it is lost, too, when it alone is not given, and where its answer breaks off, one as long did not. It fails when the store or visit does.
 func (r Repository) Objects(ctx context.Context, m *Manifest, visit func(r Resource, name string, object []byte) error) ([]Lost, error) {
-	_, lost, err := r.walk(ctx, m, visit)
+	_, lost, err := r.walk(ctx, m, 0, visit)
 	return lost, err
 }
 
@@ -39,7 +41,8 @@ type fetched struct {
 	err   error
 }
 
-func (r Repository) walk(ctx context.Context, m *Manifest, visit func(r Resource, name string, object []byte) error) (v Verified, lost []Lost, err error) {
+// walk visits the pages of a backup. The largest page that came whole before has so many bytes; 0: none did.
+func (r Repository) walk(ctx context.Context, m *Manifest, largest int64, visit func(r Resource, name string, object []byte) error) (v Verified, lost []Lost, err error) {
 	if err := r.mine(m); err != nil {
 		return v, nil, err
 	}
@@ -59,23 +62,44 @@ func (r Repository) walk(ctx context.Context, m *Manifest, visit func(r Resource
 			}
 		}
 	}()
+	take := func(p Page, got fetched) error {
+		if got.err != nil {
+			if err := r.excused(ctx, m, got.err); err != nil {
+				return err
+			}
+			lost = append(lost, Lost{p, got.err})
+			return nil
+		}
+		largest = max(largest, p.Size)
+		v.Pages, v.Objects, v.Bytes = v.Pages+1, v.Objects+len(p.Names), v.Bytes+p.Size
+		for n, line := range got.lines {
+			if err := visit(p.Resource, p.Names[n], line); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	i := 0
 	for one := range coming {
-		p, got := m.Pages[i], <-one
-		i++
-		if got.err == nil {
-			v.Pages, v.Objects, v.Bytes = v.Pages+1, v.Objects+len(p.Names), v.Bytes+p.Size
-			for n, line := range got.lines {
-				if err := visit(p.Resource, p.Names[n], line); err != nil {
-					return v, lost, err
-				}
-			}
-			continue
-		}
-		if err := r.excused(ctx, m, got.err); err != nil {
+		if err := take(m.Pages[i], <-one); err != nil {
 			return v, lost, err
 		}
-		lost = append(lost, Lost{p, got.err})
+		i++
+	}
+	first := lost
+	lost = nil
+	for _, l := range first {
+		if Broken(l.Err) {
+			lost = append(lost, l)
+			continue
+		}
+		got := r.fetch(ctx, aead, naming, m.Workspace, l.Page)
+		if errors.Is(got.err, io.ErrUnexpectedEOF) && l.Size > largest { // perhaps it is the way to the store that breaks off what is long
+			return v, lost, got.err
+		}
+		if err := take(l.Page, got); err != nil {
+			return v, lost, err
+		}
 	}
 	return v, lost, ctx.Err()
 }

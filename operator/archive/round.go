@@ -52,15 +52,18 @@ func (r Repository) VerifyIn(ctx context.Context, m *Manifest, round *Round) (Ve
 	var known []Lost
 	unread := *now
 	unread.Pages = nil
+	var largest int64 // of the pages that are whole
 	for _, p := range now.Pages {
 		switch was, wrong := round.verdict(p); {
 		case !was:
 			unread.Pages = append(unread.Pages, p)
 		case wrong != nil:
 			known = append(known, Lost{p, wrong})
+		default:
+			largest = max(largest, p.Size)
 		}
 	}
-	v, lost, err := r.walk(ctx, &unread, func(Resource, string, []byte) error { return nil })
+	v, lost, err := r.walk(ctx, &unread, largest, func(Resource, string, []byte) error { return nil })
 	if err != nil {
 		return v, nil, fmt.Errorf("verifying backup %s: %w", m.Name, err)
 	}

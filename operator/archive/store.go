@@ -11,9 +11,10 @@ type Store interface {
 	// Put writes what must not exist, whole, and locks it until a time; zero: no lock. [ErrExists] says that there is something, and nothing
 	// has changed. A Put that fails in another way has happened whole or not at all.
 	Put(ctx context.Context, name string, data []byte, until time.Time) error
-	// Get returns what was written whole; [ErrNotFound] when there is nothing, [ErrTooLarge] when it has more than limit bytes.
+	// Get returns what was written whole; [ErrNotFound] when there is nothing, [ErrTooLarge] when it has more than limit bytes, [io.ErrUnexpectedEOF]
+	// when the store breaks off its answer.
 	Get(ctx context.Context, name string, limit int64) ([]byte, error)
-	// List returns what has a prefix, sorted by name. It knows of every Put and Delete before it.
+	// List returns what has a prefix, sorted by name. It knows of every Put and Delete before it. It fails where the store breaks off.
 	List(ctx context.Context, prefix string) ([]Entry, error)
 	// Keep prolongs a lock, and never shortens it. [ErrNotFound] when there is nothing.
 	Keep(ctx context.Context, name string, until time.Time) error

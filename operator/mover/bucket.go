@@ -43,7 +43,7 @@ type bucket struct {
 
 var _ blob.Storage = (*bucket)(nil)
 
-func newBucket(s move.Store, lock time.Duration, m *meter) (*bucket, error) {
+func newBucket(s move.Store, lock time.Duration, m *meter, pause func(ctx context.Context, attempt int) error) (*bucket, error) {
 	u, err := url.Parse(s.Endpoint)
 	if err != nil {
 		return nil, err
@@ -152,19 +152,30 @@ func (b *bucket) GetBlob(ctx context.Context, id blob.ID, offset, length int64, 
 		if length == 0 {
 			return nil
 		}
+		want := length
+		if length < 0 {
+			want = info.Size // of the answer
+		}
 		n, err := io.Copy(out, body)
-		if err != nil {
+		switch {
+		case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), err == nil && n < info.Size:
+			return &brokenOff{n, info.Size}
+		case err != nil:
 			return err
-		}
-		want := info.Size // the length of the answer
-		if length > 0 {
-			want = length
-		}
-		if n != want {
-			return fmt.Errorf("%d bytes of %d were sent: %w", n, want, io.ErrUnexpectedEOF)
+		case n < want && info.Size >= 0:
+			return blob.ErrInvalidRange // that is all there is
+		case n != want:
+			return fmt.Errorf("%d bytes of %d were sent", n, want)
 		}
 		return nil
 	})
+}
+
+// brokenOff is an answer that ended after some bytes of those that it was to have.
+type brokenOff struct{ sent, announced int64 }
+
+func (e *brokenOff) Error() string {
+	return fmt.Sprintf("the answer breaks off after %d bytes of %d", e.sent, e.announced)
 }
 
 // GetMetadata tells the length of a blob.

@@ -26,7 +26,8 @@ type Mover struct {
 	TellEvery time.Duration
 	Say       func(string)
 
-	unsafe bool // see session
+	unsafe bool                                         // see session
+	pause  func(ctx context.Context, attempt int) error // between attempts
 }
 
 // Run does an order and reports. A context that ends interrupts it.
@@ -38,7 +39,10 @@ func (m Mover) Run(ctx context.Context, o move.Order) move.Report {
 	if m.Say == nil {
 		m.Say = func(string) {}
 	}
-	s := &session{order: o, meter: newMeter(), progress: &progress{}, redact: newRedactor(o), report: move.Report{Operation: o.Operation}, unsafe: m.unsafe}
+	if m.pause == nil {
+		m.pause = pause
+	}
+	s := &session{order: o, meter: newMeter(), progress: &progress{}, redact: newRedactor(o), report: move.Report{Operation: o.Operation}, unsafe: m.unsafe, pause: m.pause}
 	err := o.Complete()
 	s.order = o
 	live := context.WithoutCancel(ctx)

@@ -36,6 +36,8 @@ type packCache struct {
 	memory  int64      // bytes
 	bytes   int64      // in files
 	full    bool       // no room on the disk: parts are fetched from the store
+	largest int64      // bytes of the largest that came whole
+	broken  map[blob.ID]error
 }
 
 // pack is one pack, in memory or in a file that no folder names, so that it goes with the process however that ends.
@@ -51,7 +53,7 @@ type pack struct {
 }
 
 func newPackCache(s blob.Storage, dir string, limit int64, m *meter) *packCache {
-	return &packCache{Storage: s, dir: dir, limit: limit, meter: m, packs: map[blob.ID]*pack{}, fetched: map[blob.ID]bool{}, used: list.New()}
+	return &packCache{Storage: s, dir: dir, limit: limit, meter: m, packs: map[blob.ID]*pack{}, fetched: map[blob.ID]bool{}, broken: map[blob.ID]error{}, used: list.New()}
 }
 
 // GetBlob reads a blob or a range of it.
@@ -99,6 +101,10 @@ var copyBuffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
 func (c *packCache) take(ctx context.Context, id blob.ID) (*pack, error) {
 	c.mu.Lock()
 	p := c.packs[id]
+	if err := c.broken[id]; err != nil {
+		c.mu.Unlock()
+		return nil, err
+	}
 	if p != nil {
 		p.users++
 		c.used.MoveToFront(p.place)
@@ -133,9 +139,13 @@ func (c *packCache) settle(p *pack, got held, size int64, err error) {
 	if p.err != nil {
 		c.drop(p)
 		c.full = c.full || errors.Is(p.err, syscall.ENOSPC)
+		if errors.As(err, new(*brokenOff)) {
+			c.broken[p.id] = err
+		}
 		return
 	}
 	c.fetched[p.id] = true
+	c.largest = max(c.largest, p.size)
 	bytes, limit := c.among(p)
 	*bytes += p.size
 	for e := c.used.Back(); e != nil && *bytes > limit; {
@@ -223,6 +233,20 @@ func (c *packCache) fill(ctx context.Context, id blob.ID, out blob.OutputBuffer)
 	err := c.Storage.GetBlob(ctx, id, 0, -1, out)
 	c.readPack(id, err)
 	return err
+}
+
+// gaveAsLong tells whether a pack of so many bytes came whole, and how many were broken off.
+func (c *packCache) gaveAsLong(size int64) (is bool, broken int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.largest >= size, len(c.broken)
+}
+
+// mend has packs asked for again that were broken off.
+func (c *packCache) mend() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.broken)
 }
 
 // forget lets go of all packs that nobody reads.

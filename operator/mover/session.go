@@ -33,6 +33,7 @@ type session struct {
 	redact   *redactor
 	report   move.Report
 	unsafe   bool // maintenance of a test gives back space at once
+	pause    func(ctx context.Context, attempt int) error
 
 	store  blob.Storage // what the order names, metered
 	packs  *packCache   // of it
@@ -67,7 +68,7 @@ func init() {
 func (s *session) connect(ctx context.Context) (err error) {
 	lock := time.Duration(s.order.LockDays) * 24 * time.Hour
 	if s.order.Store.Endpoint != "" {
-		s.store, err = newBucket(s.order.Store, lock, s.meter)
+		s.store, err = newBucket(s.order.Store, lock, s.meter, s.pause)
 		return err
 	}
 	folder, err := filesystem.New(ctx, &filesystem.Options{Path: s.order.Store.Folder}, false)

@@ -2,6 +2,8 @@ package mover
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -147,31 +150,72 @@ func denied(t *testing.T, g *gateway) {
 	fails(t, o, move.FailureStore)
 }
 
-// truncated has the store send half of what it says, always.
+// truncated has the store break off packs in the middle. A verification says that the store does, and not that what it has is damaged, unless one pack
+// alone is never given, and one as long is.
 func truncated(t *testing.T, g *gateway) {
-	dir := sample(t)
-	b := backup(t, g.store(t), dir)
-	store := between(t, g.store(t), func(next http.Handler, w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodGet && strings.HasPrefix(filepath.Base(r.URL.Path), "p") {
-			w = &half{w}
-		}
-		next.ServeHTTP(w, r)
-	})
-	o := order(t, store, move.Restore)
-	o.Path, o.Snapshots = t.TempDir(), []string{b.Snapshot}
-	r := Mover{}.Run(t.Context(), o)
-	if r.Failure == nil || r.Files == b.Files {
-		t.Errorf("with half of each pack: %+v", r)
+	dir := t.TempDir()
+	var last move.Report
+	for i, name := range []string{"a", "b", "c"} { // a pack for each
+		write(t, filepath.Join(dir, name), noise(i, (2+i)<<20))
+		last = backup(t, g.store(t), dir)
+	}
+	var packs []string // the shortest first
+	for o := range g.Client(t).ListObjectsIter(t.Context(), g.Bucket, minio.ListObjectsOptions{Prefix: t.Name() + "/p"}) {
+		packs = append(packs, fmt.Sprintf("%012d %s", o.Size, filepath.Base(o.Key)))
+	}
+	slices.Sort(packs)
+	if len(packs) != 3 {
+		t.Fatalf("the packs are %v", packs)
+	}
+	for name, c := range map[string]struct {
+		reason  string
+		pack    string // begins so
+		always  bool
+		want    move.Class // none: it is whole
+		entries int64
+	}{
+		"all":         {"the way breaks off what is long", "p", true, move.FailureStore, 0},
+		"the longest": {"so may this be", packs[2][13:], true, move.FailureStore, 0},
+		"one":         {"longer ones are given", packs[0][13:], true, move.FailureDamaged, 1},
+		"for a while": {"it is asked for again", packs[0][13:], false, "", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var n atomic.Int32
+			store := between(t, g.store(t), func(next http.Handler, w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodGet && strings.HasPrefix(filepath.Base(r.URL.Path), c.pack) && (n.Add(1) <= attempts || c.always) {
+					w = &half{ResponseWriter: w}
+				}
+				next.ServeHTTP(w, r)
+			})
+			store.Prefix = filepath.Dir(t.Name()) + "/"
+			m := Mover{pause: func(context.Context, int) error { return nil }}
+			r := m.Run(t.Context(), order(t, store, move.Verify))
+			if got := cmp.Or(r.Failure, &move.Failure{}).Class; got != c.want || r.Failed != c.entries || n.Load() == 0 {
+				t.Errorf("%s: %d entries are damaged: %+v %v", c.reason, r.Failed, r.Failure, r.Problems)
+			}
+			o := order(t, store, move.Restore)
+			o.Path, o.Snapshots = t.TempDir(), []string{last.Snapshot}
+			if r := m.Run(t.Context(), o); (r.Failure != nil) != c.always {
+				t.Errorf("%s: restored: %+v", c.reason, r)
+			}
+		})
 	}
 }
 
-type half struct{ http.ResponseWriter }
+// half sends half of what is first written, and no more.
+type half struct {
+	http.ResponseWriter
+	over bool
+}
 
 func (h *half) Write(p []byte) (int, error) {
-	if len(p) > 1 {
-		_, _ = h.ResponseWriter.Write(p[:len(p)/2])
+	if !h.over {
+		h.over = true
+		if _, err := h.ResponseWriter.Write(p[:len(p)/2]); err != nil {
+			return 0, err
+		}
 	}
-	panic(http.ErrAbortHandler)
+	return len(p), nil
 }
 
 // stalled has the store take packs and say nothing.

@@ -27,13 +27,18 @@ func (s *session) verify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	v := &verifier{session: s, seen: map[[16]byte]bool{}, jobs: make(chan func(), 64)}
+	v := &verifier{session: s, seen: map[[16]byte]bool{}}
 	for _, m := range all {
 		if d := m.RootEntry.DirSummary; d != nil {
 			s.progress.total.Add(d.TotalFileSize)
 		}
 	}
-	v.all(ctx, all)
+	v.all(func() {
+		for _, m := range all {
+			v.walk(ctx, "", m.RootEntry)
+		}
+	})
+	v.all(v.again(ctx))
 	s.report.Bytes, s.report.Files, s.report.Folders = v.bytes.Load(), v.files.Load(), v.folders.Load()
 	if len(all) == 1 {
 		s.report.Snapshot, s.report.Root = string(all[0].ID), all[0].RootObjectID().String()
@@ -61,9 +66,14 @@ type verifier struct {
 
 	folders atomic.Int64
 	fatal   atomic.Pointer[error]
+
+	broken []func() // reads again what broke off
+	last   bool     // that is under way
 }
 
-func (v *verifier) all(ctx context.Context, all []*snapshot.Manifest) {
+// all has workers do what walk finds.
+func (v *verifier) all(walk func()) {
+	v.jobs = make(chan func(), 64)
 	var workers sync.WaitGroup
 	for range 2 * runtime.NumCPU() {
 		workers.Go(func() {
@@ -72,11 +82,23 @@ func (v *verifier) all(ctx context.Context, all []*snapshot.Manifest) {
 			}
 		})
 	}
-	for _, m := range all {
-		v.walk(ctx, "", m.RootEntry)
-	}
+	walk()
 	close(v.jobs)
 	workers.Wait()
+}
+
+// again reads once more, when all else was read, what the store has broken off.
+func (v *verifier) again(ctx context.Context) func() {
+	broken := v.broken
+	v.broken, v.last = nil, true
+	v.packs.mend()
+	return func() {
+		for _, read := range broken {
+			if ctx.Err() == nil && v.fatal.Load() == nil {
+				read()
+			}
+		}
+	}
 }
 
 // walk verifies a folder.
@@ -84,12 +106,15 @@ func (v *verifier) walk(ctx context.Context, at string, d *snapshot.DirEntry) {
 	if ctx.Err() != nil || v.fatal.Load() != nil || v.known(d.ObjectID) {
 		return
 	}
-	v.folders.Add(1)
 	entries, err := v.list(ctx, d.ObjectID)
 	if err != nil {
-		v.fail(at+"/", err)
+		v.fail(at+"/", err, func() {
+			v.forget(d.ObjectID)
+			v.walk(ctx, at, d)
+		})
 		return
 	}
+	v.folders.Add(1)
 	for _, e := range entries {
 		below := path.Join(at, strings.ReplaceAll(e.Name, "\x00", `\x`))
 		if e.Type == snapshot.EntryTypeDirectory {
@@ -101,16 +126,20 @@ func (v *verifier) walk(ctx context.Context, at string, d *snapshot.DirEntry) {
 			v.progress.add(e.FileSize, 1)
 			continue
 		}
-		v.jobs <- func() {
-			if ctx.Err() != nil || v.fatal.Load() != nil {
-				return
-			}
-			if err := v.read(ctx, e); err != nil {
-				v.fail(below, err)
-			}
-			v.progress.add(0, 1)
-		}
+		v.jobs <- func() { v.file(ctx, below, e) }
 	}
+}
+
+// file verifies a file.
+func (v *verifier) file(ctx context.Context, at string, e *snapshot.DirEntry) {
+	if ctx.Err() != nil || v.fatal.Load() != nil {
+		return
+	}
+	if err := v.read(ctx, e); err != nil {
+		v.fail(at, err, func() { v.jobs <- func() { v.file(ctx, at, e) } })
+		return
+	}
+	v.progress.add(0, 1)
 }
 
 // known tells whether an object was verified before, or is about to be.
@@ -160,9 +189,11 @@ func (v *verifier) piece(ctx context.Context, p object.IndirectObjectEntry) erro
 	buffer := copyBuffers.Get().(*[64 << 10]byte)
 	defer copyBuffers.Put(buffer)
 	n, err := io.CopyBuffer(onlyWriter{io.Discard}, &counted{ctx, o, v.progress}, buffer[:])
-	v.bytes.Add(n)
 	if err == nil && n != p.Length {
 		err = fmt.Errorf("malformed: %d bytes are kept of %d", n, p.Length)
+	}
+	if err == nil {
+		v.bytes.Add(n)
 	}
 	return err
 }
@@ -170,16 +201,30 @@ func (v *verifier) piece(ctx context.Context, p object.IndirectObjectEntry) erro
 // onlyWriter hides that its writer could read by itself.
 type onlyWriter struct{ io.Writer }
 
-// fail notes an entry that cannot be read. Without the store, or with no disk to read it to, nothing is said of the rest.
-func (v *verifier) fail(path string, err error) {
-	switch class := classOf(err); class {
+// mostBroken is how many packs may be broken off before one as long has come whole.
+const mostBroken = 8
+
+// fail notes an entry that cannot be read. Without the store, or with no disk to read it to, nothing is said of the rest. Where an answer breaks off,
+// it is asked for again when all else was read: it is damaged when another one as long came whole, and else perhaps the way to the store is.
+func (v *verifier) fail(path string, err error, again func()) {
+	class := classOf(err)
+	var broken *brokenOff
+	if class == move.FailureStore && errors.As(err, &broken) {
+		proven, n := v.packs.gaveAsLong(broken.announced)
+		if !v.last && (proven || n <= mostBroken) {
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			v.broken = append(v.broken, again)
+			return
+		}
+		if proven {
+			class = move.FailureDamaged
+		}
+	}
+	switch class {
 	case move.FailureDamaged, "":
 		v.problem(path, err)
 	default:
-		if class == move.FailureStore && errors.Is(err, io.ErrUnexpectedEOF) {
-			v.problem(path, err) // it is shorter than it was
-			return
-		}
 		v.fatal.CompareAndSwap(nil, &err)
 	}
 }

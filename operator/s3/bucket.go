@@ -95,7 +95,8 @@ func Open(p Place, account func() (Credentials, error)) (*Bucket, error) {
 // Offset is by how much the store's clock is ahead of ours, to the second, by the last answer that said its time.
 func (b *Bucket) Offset() time.Duration { return time.Duration(b.offset.Load()) }
 
-// Get reads an object whole, and its version. One answer is one object: its length is checked by the client. Zero for limit is none.
+// Get reads an object whole, and its version. One answer is one object: its length is checked by the client. Zero for limit is none. An answer that
+// breaks off is [io.ErrUnexpectedEOF].
 func (b *Bucket) Get(ctx context.Context, name string, limit int64) (data []byte, version string, err error) {
 	body, info, _, err := b.core.GetObject(ctx, b.place.Bucket, b.place.Prefix+name, minio.GetObjectOptions{})
 	if code(err) == minio.NoSuchKey {
@@ -110,7 +111,9 @@ func (b *Bucket) Get(ctx context.Context, name string, limit int64) (data []byte
 	}
 	if limit == 0 || info.Size <= limit {
 		data = make([]byte, 0, max(info.Size, 0)+1) // one more, so that the end is seen without growing
-		data, err = readAll(data, from)
+		if data, err = readAll(data, from); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+			err = fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err) // however the connection ended
+		}
 	}
 	err = errors.Join(err, body.Close())
 	switch {

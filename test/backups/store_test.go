@@ -49,9 +49,18 @@ func TestStore(t *testing.T) {
 	t.Run("truncating", func(t *testing.T) {
 		s := s.on(t)
 		stage.Edit(s.Stage, config, func(c *corev1.ConfigMap) { c.Data["motto"] = "second" })
-		way.is(truncating)
+		way.is(truncating("/"))
 		b := s.ask("seconda")
 		s.waits(b)
+		way.is(truncating("/objects/"))
+		s.Until("its manifest is written", func() error {
+			s.At(s.Now().Add(time.Minute))
+			if all := s.files("/manifests/"); len(all) != 2 {
+				return fmt.Errorf("there are %v", all)
+			}
+			return nil
+		})
+		s.waits(b) // its pages cannot be read back
 		if b.Status.VerifiedAt != nil {
 			t.Errorf("its status is %+v", b.Status)
 		}

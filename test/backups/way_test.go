@@ -77,12 +77,14 @@ func reading(part string, change func(w http.ResponseWriter, file []byte)) func(
 	}
 }
 
-// truncating breaks off in the middle of each file.
-var truncating = reading("/", func(w http.ResponseWriter, file []byte) {
-	_, _ = w.Write(file[:len(file)/2])
-	_ = http.NewResponseController(w).Flush()
-	panic(http.ErrAbortHandler)
-})
+// truncating breaks off in the middle of each file whose name has a part.
+func truncating(part string) func(http.ResponseWriter, *http.Request, http.Handler) {
+	return reading(part, func(w http.ResponseWriter, file []byte) {
+		_, _ = w.Write(file[:len(file)/2])
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	})
+}
 
 // lying sends other bytes of pages than there are, as many.
 var lying = reading("/objects/", func(w http.ResponseWriter, page []byte) {

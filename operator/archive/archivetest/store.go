@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -63,6 +64,31 @@ func short(t *testing.T, s archive.Store, corner string) {
 	cancel()
 	if found, err := s.List(ctx, corner); !errors.Is(err, context.Canceled) {
 		t.Errorf("it lists %v: %v", found, err)
+	}
+}
+
+// BrokenOff tests a store behind a way that breaks off the next so many of its answers, each after so many bytes of what its head says. No part of
+// one passes for the whole, nor for an answer of another kind, and it is asked for again.
+func BrokenOff(t *testing.T, s archive.Store, breakOff func(answers, after int)) {
+	corner, data := "corner-"+strings.ToLower(rand.Text())+"/", make([]byte, 100<<10)
+	_, _ = rand.Read(data)
+	for _, name := range []string{"one", "two", "three"} {
+		must(t, s.Put(t.Context(), corner+name, data, time.Time{}))
+	}
+	for _, after := range []int{0, 150} {
+		breakOff(1000, after)
+		if got, err := s.Get(t.Context(), corner+"one", limit); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("broken off after %d bytes, %d are got: %v", after, len(got), err)
+		}
+		if found, err := s.List(t.Context(), corner); err == nil || errors.Is(err, archive.ErrNotFound) || errors.Is(err, archive.ErrTooLarge) {
+			t.Errorf("broken off after %d bytes, it lists %v: %v", after, found, err)
+		}
+		breakOff(1, after)
+		is(t, s, corner+"one", data)
+		breakOff(1, after)
+		if found, err := s.List(t.Context(), corner); err != nil || len(found) != 3 {
+			t.Errorf("once broken off after %d bytes, it lists %v: %v", after, found, err)
+		}
 	}
 }
 

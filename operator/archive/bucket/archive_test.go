@@ -1,8 +1,11 @@
 package bucket_test
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -126,16 +129,18 @@ func pages(lost []archive.Lost) (names [][]string) {
 	return names
 }
 
-// slow answers late, out of order, and truncates a page: only that page is lost, and as the store's fault, not as damage.
+// slow answers late, out of order, and breaks pages off: one alone is lost, and as the store's fault, not as damage. Where one as long is not given
+// either, it is the store that fails.
 func slow(t *testing.T, g *stores.Gateway) {
 	var n atomic.Int32
-	var short atomic.Value
+	var short atomic.Value // what the names of pages end with
+	short.Store("none")
 	addr := g.Before(t, func(w http.ResponseWriter, r *http.Request, gateway http.Handler) {
 		select {
 		case <-time.After(time.Duration(n.Add(1)%7) * 10 * time.Millisecond):
 		case <-r.Context().Done():
 		}
-		if name, _ := short.Load().(string); name != "" && r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, name) {
+		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/objects/") && strings.HasSuffix(r.URL.Path, short.Load().(string)) {
 			w = &truncating{w, 100}
 		}
 		gateway.ServeHTTP(w, r)
@@ -158,11 +163,19 @@ func slow(t *testing.T, g *stores.Gateway) {
 	if lost, err := r.Objects(t.Context(), m, visit); err != nil || len(lost) != 0 || count != 1000 {
 		t.Errorf("%d objects, lost %v: %v", count, lost, err)
 	}
-	short.Store(m.Pages[1].Page)
+	bySize := func(a, b archive.Page) int { return cmp.Compare(a.Size, b.Size) }
+	least, most := slices.MinFunc(m.Pages, bySize), slices.MaxFunc(m.Pages, bySize)
+	short.Store(least.Page)
 	last, count = "", 0
 	lost, err := r.Objects(t.Context(), m, visit)
-	if err != nil || len(lost) != 1 || count+len(lost[0].Names) != 1000 || lost[0].Page.Page != m.Pages[1].Page {
+	if err != nil || len(lost) != 1 || count+len(lost[0].Names) != 1000 || lost[0].Page.Page != least.Page || archive.Broken(lost[0].Err) {
 		t.Errorf("with a truncated page, %d objects, lost %v: %v", count, lost, err)
+	}
+	for _, name := range []string{"", most.Page} {
+		short.Store(name)
+		if _, lost, err := r.Verify(t.Context(), m); !errors.Is(err, io.ErrUnexpectedEOF) || archive.Broken(err) {
+			t.Errorf("with pages truncated that end with %q, lost %d: %v", name, len(lost), err)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,8 +36,24 @@ func TestBucket(t *testing.T) {
 	t.Run("requests", func(t *testing.T) { t.Parallel(); requests(t, g) })
 	t.Run("archive", func(t *testing.T) { t.Parallel(); whole(t, g) })
 	t.Run("cut lines", func(t *testing.T) { t.Parallel(); cut(t, g) })
+	t.Run("answers that break off", func(t *testing.T) { t.Parallel(); brokenOff(t, g) })
 	t.Run("a slow store", func(t *testing.T) { t.Parallel(); slow(t, g) })
 	t.Run("stolen credentials", func(t *testing.T) { t.Parallel(); stolen(t, g) })
+}
+
+// brokenOff has a way to the gateway break off its answers.
+func brokenOff(t *testing.T, g *stores.Gateway) {
+	var left, length atomic.Int64
+	addr := g.Before(t, func(w http.ResponseWriter, r *http.Request, gateway http.Handler) {
+		if r.Method == http.MethodGet && left.Add(-1) >= 0 {
+			w = &truncating{w, int(length.Load())}
+		}
+		gateway.ServeHTTP(w, r)
+	})
+	archivetest.BrokenOff(t, open(t, g, addr, g.Bucket, "breaks/"), func(answers, after int) {
+		length.Store(int64(after))
+		left.Store(int64(answers))
+	})
 }
 
 // proof is given of a bucket that keeps locks, and of none that does not.
