@@ -1,6 +1,8 @@
 package v1alpha1
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
@@ -166,6 +168,12 @@ const (
 	DataClassCritical  DataClass = "Critical"
 	DataClassStrategic DataClass = "Strategic"
 )
+
+// Below tells whether it is a lower class than another.
+func (c DataClass) Below(other DataClass) bool {
+	order := []DataClass{DataClassOrdinary, DataClassCritical, DataClassStrategic}
+	return slices.Index(order, c) < slices.Index(order, other)
+}
 
 // SubjectKind is the kind of a Subject.
 //

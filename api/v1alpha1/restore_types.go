@@ -12,6 +12,8 @@ const (
 	ReasonBackupNotReady = "BackupNotReady"
 	// ReasonWorkspaceExists surfaces when into.newWorkspace names a workspace that this restore did not make.
 	ReasonWorkspaceExists = "WorkspaceExists"
+	// ReasonDataClassTooLow surfaces when into.workspace is of a lower data class than what was backed up.
+	ReasonDataClassTooLow = "DataClassTooLow"
 	// ReasonRequesterUnknown surfaces when nobody knows who asked: the object was made while the admission policies were not in force.
 	ReasonRequesterUnknown = "RequesterUnknown"
 	// ReasonPartlyRestored surfaces when something was refused or lost: status.refused and status.lost say what.

@@ -127,7 +127,7 @@ type WorkspaceSpec struct {
 	Environment Environment `json:"environment"`
 
 	// dataClass classifies the data, as the law asks of every public body; it is never defaulted. It must be among the
-	// tenant's dataClasses.
+	// tenant's dataClasses. It may be raised; only the platform lowers it.
 	// +required
 	DataClass DataClass `json:"dataClass"`
 

@@ -22,7 +22,11 @@ import (
 func (r *Reconciler) place(ctx context.Context, s *scope) error {
 	workspace := &v1alpha1.Workspace{}
 	where := client.ObjectKey{Namespace: s.Namespace, Name: s.Target()}
-	err := r.Client.Get(ctx, where, workspace)
+	least, err := r.least(ctx, s)
+	if err != nil {
+		return err
+	}
+	err = r.Client.Get(ctx, where, workspace)
 	switch {
 	case client.IgnoreNotFound(err) != nil:
 		return fmt.Errorf("reading workspace %s: %w", where.Name, err)
@@ -31,12 +35,33 @@ func (r *Reconciler) place(ctx context.Context, s *scope) error {
 	case err == nil && s.Spec.Into.NewWorkspace != "" && !made(s.Restore, workspace):
 		return outcome.Stalled(v1alpha1.ReasonWorkspaceExists, "workspace %s is there already: choose another name, or set into.workspace and say what becomes of conflicts", where.Name)
 	case err != nil:
-		return r.makeWorkspace(ctx, s)
+		return r.makeWorkspace(ctx, s, least)
+	case workspace.Spec.DataClass.Below(least) && !isDrill(s.Restore):
+		return outcome.Stalled(v1alpha1.ReasonDataClassTooLow, "workspace %s is of data class %s, and what backup %s holds is %s: raise its spec.dataClass, or write another restore with into.newWorkspace",
+			where.Name, workspace.Spec.DataClass, s.backup.Name, least)
 	case !condition.True(workspace, v1alpha1.ConditionReady) || !workspace.DeletionTimestamp.IsZero():
 		return &outcome.Wait{Reason: v1alpha1.ReasonWorkspaceNotReady, Message: "workspace " + where.Name + " is not ready: its status says why"}
 	}
 	s.workspace, s.Status.Namespace = workspace, workspace.TargetNamespace()
 	return acting.Maker{Client: r.Client, Live: r.Live}.Make(ctx, acting.Backup, s.Status.Namespace, workspace.UID)
+}
+
+// least is the lowest data class of which the workspace may be: that of the backup, or of the workspace it was made of as that is classed now.
+func (r *Reconciler) least(ctx context.Context, s *scope) (v1alpha1.DataClass, error) {
+	var was struct {
+		DataClass v1alpha1.DataClass `json:"dataClass"`
+	}
+	if err := json.Unmarshal(s.manifest.Spec, &was); err != nil {
+		return "", outcome.Stalled(v1alpha1.ReasonDamaged, "backup %s does not say how its workspace was: %w; take another backup", s.backup.Name, err)
+	}
+	source := &v1alpha1.Workspace{}
+	if err := r.Client.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: s.manifest.Workspace}, source); client.IgnoreNotFound(err) != nil {
+		return "", fmt.Errorf("reading workspace %s: %w", s.manifest.Workspace, err)
+	}
+	if was.DataClass.Below(source.Spec.DataClass) {
+		return source.Spec.DataClass, nil
+	}
+	return was.DataClass, nil
 }
 
 // annotationRestore holds the UID of the Restore that made a workspace.
@@ -46,8 +71,8 @@ func made(one *v1alpha1.Restore, w *v1alpha1.Workspace) bool {
 	return w.Annotations[annotationRestore] == string(one.UID)
 }
 
-// makeWorkspace makes the new workspace, if whoever asked may make one.
-func (r *Reconciler) makeWorkspace(ctx context.Context, s *scope) error {
+// makeWorkspace makes the new workspace, of a class, if whoever asked may make one.
+func (r *Reconciler) makeWorkspace(ctx context.Context, s *scope, class v1alpha1.DataClass) error {
 	if !r.rehearses(s) {
 		err := r.Objects.May(s.Namespace, s.requester)(ctx, "create", objects.Resource{Group: v1alpha1.GroupVersion.Group, Version: v1alpha1.GroupVersion.Version, Resource: "workspaces", Kind: "Workspace"})
 		if apierrors.IsForbidden(err) {
@@ -65,6 +90,7 @@ func (r *Reconciler) makeWorkspace(ctx context.Context, s *scope) error {
 	if err != nil {
 		return outcome.Stalled(v1alpha1.ReasonDamaged, "backup %s does not say how its workspace was: %w; make a workspace and restore into that", s.backup.Name, err)
 	}
+	w.Spec.DataClass = class
 	if s.Spec.Mode == v1alpha1.RestoreDryRun {
 		return outcome.Stalled(v1alpha1.ReasonWorkspaceNotFound, "a dry run makes no workspace, and without it nobody can say what would be refused: make workspace %s first and set into.workspace", w.Name)
 	}

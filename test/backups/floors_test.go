@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
@@ -71,4 +72,58 @@ func TestFloors(t *testing.T) {
 	if err := s.comune.Get(t.Context(), client.ObjectKey{Name: s.ID("c")}, &v1alpha1.Consortium{}); err == nil {
 		t.Error("a comune reads the agreement") // and cannot lower what it asks
 	}
+}
+
+// TestClassOfRestored: data come back into no workspace of a lower class than theirs, be it by way of another workspace, or of a new one under the same name.
+func TestClassOfRestored(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "classes")
+	stage.Edit(s.Stage, s.tenant, func(t *v1alpha1.Tenant) {
+		t.Spec.DataClasses = []v1alpha1.DataClass{v1alpha1.DataClassOrdinary, v1alpha1.DataClassCritical}
+	})
+	s.Create(s.config("app", "digital first"))
+	class := func(w *v1alpha1.Workspace, to v1alpha1.DataClass) error {
+		defer s.CaughtUp(w)
+		return s.comune.Patch(t.Context(), w, client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec":{"dataClass":%q}}`, to)))
+	}
+	into := func(name, backup string, target v1alpha1.RestoreTarget) *v1alpha1.Restore {
+		return s.bring(s.comune, name, backup, func(r *v1alpha1.Restore) { r.Spec.Into = target })
+	}
+	ordinary := s.backUp("ordinaria")
+	if err := class(s.workspace, v1alpha1.DataClassCritical); err != nil {
+		t.Fatal(err)
+	}
+	s.Ready(s.workspace)
+	critical := s.backUp("critica")
+	if err := class(s.workspace, v1alpha1.DataClassOrdinary); err == nil || !strings.Contains(err.Error(), "cannot be lowered") {
+		t.Fatalf("the comune lowers it: %v", err)
+	}
+
+	other := s.Workspace(s.tenant, "altro", func(w *v1alpha1.Workspace) { w.Spec.DeletionPolicy = v1alpha1.DeletionDelete })
+	s.Ready(other)
+	for name, b := range map[string]*v1alpha1.Backup{"di-prima": ordinary, "di-dopo": critical} { // the one was made before the data were Critical
+		if got := s.stalls(into(name, b.Name, v1alpha1.RestoreTarget{Workspace: "altro"}), v1alpha1.ReasonDataClassTooLow); !strings.Contains(got, "is of data class Ordinary") || !strings.Contains(got, "is Critical") {
+			t.Errorf("it says %s", got)
+		}
+		copied := into(name+"-copia", b.Name, v1alpha1.RestoreTarget{NewWorkspace: v1alpha1.WorkspaceName(name)})
+		s.Ready(copied)
+		made := &v1alpha1.Workspace{ObjectMeta: stage.In(s.tenant.Name, name)}
+		if s.Read(made); made.Spec.DataClass != v1alpha1.DataClassCritical {
+			t.Errorf("the data of backup %s came back as %s", b.Name, made.Spec.DataClass)
+		}
+	}
+	if err := class(other, v1alpha1.DataClassCritical); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"di-prima", "di-dopo"} {
+		s.Ready(&v1alpha1.Restore{ObjectMeta: stage.In(s.tenant.Name, name)})
+	}
+
+	if err := s.comune.Delete(t.Context(), s.workspace); err != nil {
+		t.Fatal(err)
+	}
+	s.Gone(s.workspace)
+	s.workspace = s.Workspace(s.tenant, "sportello")
+	s.Ready(s.workspace)
+	s.stalls(s.bring(s.comune, "di-ritorno", critical.Name), v1alpha1.ReasonDataClassTooLow)
 }

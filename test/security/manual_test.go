@@ -12,6 +12,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -82,8 +83,7 @@ func ask(s *stage.Stage, how, manifest string) string {
 	var err error
 	switch how {
 	case "update":
-		patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":[]}}`))
-		err = c.Patch(s.Context(), o, patch, client.DryRunAll)
+		err = c.Patch(s.Context(), o, raw(s.T, types.MergePatchType, o.DeepCopy().Object), client.DryRunAll)
 	case "requester":
 		if err = s.Admin.Create(s.Context(), o.DeepCopy()); err == nil {
 			err = c.Patch(s.Context(), o, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"annotations":{"broletto.dev/requester":"system:admin"}}}`)), client.DryRunAll)

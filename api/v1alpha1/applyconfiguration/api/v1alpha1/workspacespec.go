@@ -18,7 +18,7 @@ type WorkspaceSpecApplyConfiguration struct {
 	// environment is Production, Test or Lab. A Lab expires and holds no personal data.
 	Environment *apiv1alpha1.Environment `json:"environment,omitempty"`
 	// dataClass classifies the data, as the law asks of every public body; it is never defaulted. It must be among the
-	// tenant's dataClasses.
+	// tenant's dataClasses. It may be raised; only the platform lowers it.
 	DataClass *apiv1alpha1.DataClass `json:"dataClass,omitempty"`
 	// personalData says whether personal data are processed here.
 	PersonalData *bool `json:"personalData,omitempty"`
