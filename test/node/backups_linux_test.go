@@ -45,6 +45,7 @@ func TestBackups(t *testing.T) {
 // safe is a workspace and a repository that it is backed up into.
 type safe struct {
 	store      *stores.Gateway
+	escrow     *age.X25519Identity
 	repository *v1alpha1.BackupRepository
 	workspace  *v1alpha1.Workspace
 	c          client.Client // of the comune's administrator
@@ -52,7 +53,11 @@ type safe struct {
 
 func newSafe(t *testing.T) *safe {
 	t.Helper()
-	s := &safe{store: newStore(t)}
+	escrow, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &safe{store: stores.NewGatewayIn(t, world(t), storeAddress), escrow: escrow}
 	_, s.c = the.as(t, "administrator", "lugano:ict")
 	s.repository = s.repositoryIn(t, "salvataggi")
 	s.workspace = &v1alpha1.Workspace{ObjectMeta: stage.In("lugano", "archivio")}
@@ -64,25 +69,25 @@ func newSafe(t *testing.T) *safe {
 	if err := s.c.Create(t.Context(), s.workspace); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { the.gone(t, s.c, s.workspace) })
+	the.deleteAfter(t, s.c, s.workspace)
 	ready(t, s.workspace)
 	return s
 }
 
-// newStore starts a store in the world, where pods and the operator find it.
-func newStore(t *testing.T) *stores.Gateway {
+// world is what is outside the cluster; pods and the operator find what serves there.
+func world(t *testing.T) *stores.Network {
 	t.Helper()
 	world, err := process("cmdline", the.dir, "probe\x00serve", "--name=world")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return stores.NewGatewayIn(t, &stores.Network{
+	return &stores.Network{
 		Enter: []string{"nsenter", "--target=" + strconv.Itoa(world), "--net"},
 		Dial: func(ctx context.Context, network, address string) (c net.Conn, err error) {
 			err = within(world, func() error { c, err = (&net.Dialer{}).DialContext(ctx, network, address); return err })
 			return c, err
 		},
-	}, storeAddress)
+	}
 }
 
 // repositoryIn has the platform make a repository in a bucket that locks what is written, and waits until it was proven.
@@ -92,32 +97,35 @@ func (s *safe) repositoryIn(t *testing.T, bucket string) *v1alpha1.BackupReposit
 	if err := s.store.Client(t).MakeBucket(t.Context(), bucket, minio.MakeBucketOptions{ObjectLocking: true}); err != nil {
 		t.Fatal(err)
 	}
-	account, err := s.store.Account()
-	if err != nil {
-		t.Fatal(err)
-	}
-	escrow, err := age.GenerateX25519Identity()
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret := &corev1.Secret{ObjectMeta: stage.In(system, "backup-"+bucket), StringData: map[string]string{"access-key-id": account.ID, "secret-access-key": account.Secret}}
-	r := &v1alpha1.BackupRepository{ObjectMeta: metav1.ObjectMeta{Name: bucket}}
-	r.Spec = v1alpha1.BackupRepositorySpec{
-		Consortium: "ticino", Region: "ch-ticino-1", FailureDomain: "dc-2", Escrow: v1alpha1.AgeRecipient(escrow.Recipient().String()),
-		S3:         v1alpha1.BackupBucket{Endpoint: "http://" + s.store.Addr, Bucket: bucket, CredentialsSecret: v1alpha1.SecretName(secret.Name)},
-		ObjectLock: &v1alpha1.ObjectLock{Mode: v1alpha1.LockCompliance, Days: 1},
-	}
+	secret, r := s.files(t, bucket)
 	for _, o := range []client.Object{secret, r} {
 		if err := admin.Create(t.Context(), o); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { the.gone(t, admin, o) })
+		the.deleteAfter(t, admin, o)
 	}
 	s.ready(t, r)
 	if !condition.True(r, v1alpha1.ConditionWormProven) {
 		t.Errorf("its lock was not proven: %+v", r.Status.Conditions)
 	}
 	return r
+}
+
+// files are what the platform has written about a bucket: the credentials for it, and the repository.
+func (s *safe) files(t *testing.T, bucket string) (*corev1.Secret, *v1alpha1.BackupRepository) {
+	t.Helper()
+	account, err := s.store.Account()
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := &corev1.Secret{ObjectMeta: stage.In(system, "backup-"+bucket), StringData: map[string]string{"access-key-id": account.ID, "secret-access-key": account.Secret}}
+	r := &v1alpha1.BackupRepository{ObjectMeta: metav1.ObjectMeta{Name: bucket}}
+	r.Spec = v1alpha1.BackupRepositorySpec{
+		Consortium: "ticino", Region: "ch-ticino-1", FailureDomain: "dc-2", Escrow: v1alpha1.AgeRecipient(s.escrow.Recipient().String()),
+		S3:         v1alpha1.BackupBucket{Endpoint: "http://" + s.store.Addr, Bucket: bucket, CredentialsSecret: v1alpha1.SecretName(secret.Name)},
+		ObjectLock: &v1alpha1.ObjectLock{Mode: v1alpha1.LockCompliance, Days: 1},
+	}
+	return secret, r
 }
 
 // ready waits until an object is, and says what the pods of the workspace do if it never is.
@@ -156,6 +164,17 @@ func (b *box) gone(t *testing.T, as client.Client, o client.Object) {
 	})
 }
 
+// deleteAfter has an object gone when the test is over, unless the cluster went before.
+func (b *box) deleteAfter(t *testing.T, as client.Client, o client.Object) {
+	t.Helper()
+	dir := b.dir
+	t.Cleanup(func() {
+		if b.dir == dir {
+			b.gone(t, as, o)
+		}
+	})
+}
+
 // backUp has the comune make a backup, and waits until it was read back.
 func (s *safe) backUp(t *testing.T, name string) *v1alpha1.Backup {
 	t.Helper()
@@ -164,7 +183,7 @@ func (s *safe) backUp(t *testing.T, name string) *v1alpha1.Backup {
 	if err := s.c.Create(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { the.gone(t, s.c, b) })
+	the.deleteAfter(t, s.c, b)
 	s.ready(t, b)
 	return b
 }
@@ -177,15 +196,14 @@ func (s *safe) bring(t *testing.T, name, backup string, conflicts v1alpha1.Confl
 	if err := s.c.Create(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { the.gone(t, s.c, r) })
+	the.deleteAfter(t, s.c, r)
 	s.ready(t, r)
 	return r
 }
 
 // objects come back as they were.
 func (s *safe) objects(t *testing.T) {
-	motto := &corev1.ConfigMap{ObjectMeta: stage.In(archivio, "motto"), Data: map[string]string{"motto": "digital first"}}
-	code := &corev1.Secret{ObjectMeta: stage.In(archivio, "codice"), Data: map[string][]byte{"codice": []byte("riservato\x00")}}
+	motto, code := papers()
 	for _, o := range []client.Object{motto, code} {
 		if err := s.c.Create(t.Context(), o); err != nil {
 			t.Fatal(err)
@@ -196,6 +214,19 @@ func (s *safe) objects(t *testing.T) {
 		the.gone(t, s.c, o)
 	}
 	s.bring(t, "oggetti", b.Name, v1alpha1.ConflictsSkip)
+	s.wantPapers(t)
+}
+
+// papers are objects of the workspace.
+func papers() (*corev1.ConfigMap, *corev1.Secret) {
+	return &corev1.ConfigMap{ObjectMeta: stage.In(archivio, "motto"), Data: map[string]string{"motto": "digital first"}},
+		&corev1.Secret{ObjectMeta: stage.In(archivio, "codice"), Data: map[string][]byte{"codice": []byte("riservato\x00")}}
+}
+
+// wantPapers holds that they are there, as they were.
+func (s *safe) wantPapers(t *testing.T) {
+	t.Helper()
+	motto, code := papers()
 	for _, o := range []client.Object{motto, code} {
 		if err := s.c.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
 			t.Error(err)

@@ -52,32 +52,52 @@ type box struct {
 
 // up builds what the tests call and starts the cluster, unless one is given.
 func up(ctx context.Context) (*box, error) {
-	b := &box{dir: os.Getenv(existing), configs: map[string]*rest.Config{}}
+	b := &box{dir: os.Getenv(existing)}
 	b.kept = b.dir != ""
 	var err error
 	if b.programs, err = os.MkdirTemp("", "broletto-e2e-"); err != nil {
 		return nil, err
 	}
+	b.kubeconfig = filepath.Join(b.programs, "kubeconfig")
 	built := times.measure("building programs, Kubernetes not among them")
 	if err := errors.Join(b.build(ctx, repository+"/hack/node", "./cmd/node"), b.build(ctx, ".", "helm.sh/helm/v4/cmd/helm")); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(b.programs))
 	}
 	built()
-	if !b.kept {
-		if b.dir, err = scratch(); err != nil {
-			return nil, errors.Join(err, os.RemoveAll(b.programs))
-		}
-		defer times.measure("cluster up")()
-		if _, err := b.node(ctx, "up", "--source="+absolute(repository)); err != nil {
-			return nil, errors.Join(err, b.down())
-		}
+	begin := b.start
+	if b.kept {
+		begin = b.meet
 	}
-	admin, err := b.node(ctx, "kubeconfig", "--user=platform-engineer", "--group="+masters)
-	if err != nil {
+	if err := begin(ctx); err != nil {
 		return nil, errors.Join(err, b.down())
 	}
-	b.kubeconfig = filepath.Join(b.programs, "kubeconfig")
-	return b, os.WriteFile(b.kubeconfig, []byte(admin), 0o600)
+	return b, nil
+}
+
+// start starts a cluster, with nothing in it, in a folder of its own.
+func (b *box) start(ctx context.Context) error {
+	defer times.measure("cluster up")()
+	dir, err := scratch()
+	if err != nil {
+		return err
+	}
+	b.dir = dir
+	if _, err := b.node(ctx, "up", "--source="+absolute(repository)); err != nil {
+		return err
+	}
+	return b.meet(ctx)
+}
+
+// meet forgets who could act in another cluster, and gets the platform engineer's papers for this one.
+func (b *box) meet(ctx context.Context) error {
+	b.mutex.Lock()
+	b.configs = map[string]*rest.Config{}
+	b.mutex.Unlock()
+	admin, err := b.node(ctx, "kubeconfig", "--user=platform-engineer", "--group="+masters)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(b.kubeconfig, []byte(admin), 0o600)
 }
 
 func (b *box) build(ctx context.Context, module, program string) error {
@@ -222,13 +242,18 @@ func judged(ctx context.Context, c client.Client) error {
 	}
 }
 
-// down ends the cluster, unless it was there before, and wants that nothing is left of it.
+// down ends the cluster, unless it was there before, and removes the programs that worked on it.
 func (b *box) down() error {
-	defer times.measure("cluster down")()
 	defer func() { _ = os.RemoveAll(b.programs) }() // they lie in a temporary folder
-	if b.kept {
+	if b.kept || b.dir == "" {
 		return nil
 	}
+	return b.end()
+}
+
+// end ends the cluster, and wants that nothing is left of it.
+func (b *box) end() error {
+	defer times.measure("cluster down")()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	_, err := b.node(ctx, "down")

@@ -101,7 +101,7 @@ func (s *safe) policyWith(t *testing.T, name string, edit func(*v1alpha1.BackupP
 	if err := s.c.Create(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { the.gone(t, s.c, p) })
+	the.deleteAfter(t, s.c, p)
 	var all v1alpha1.BackupList
 	cluster.Eventually(t, backupPatience, "policy "+name+" has a backup made", func() error {
 		if err := s.c.List(t.Context(), &all, client.InNamespace("lugano"), client.MatchingLabels{v1alpha1.LabelPolicy: name}); err != nil {
@@ -112,7 +112,7 @@ func (s *safe) policyWith(t *testing.T, name string, edit func(*v1alpha1.BackupP
 		}
 		return nil
 	})
-	t.Cleanup(func() { the.gone(t, s.c, &all.Items[0]) })
+	the.deleteAfter(t, s.c, &all.Items[0])
 	return &all.Items[0]
 }
 
@@ -123,7 +123,7 @@ func (s *safe) database(t *testing.T) {
 	if err := s.c.Create(t.Context(), db); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { the.gone(t, s.c, db) })
+	the.deleteAfter(t, s.c, db)
 	s.runs(t, "db-0")
 	s.shell(t, "db-0", `psql -h /tmp -U postgres -q -v ON_ERROR_STOP=1 -c "CREATE DATABASE anagrafe" && psql -h /tmp -U postgres -q -v ON_ERROR_STOP=1 anagrafe -c "
 CREATE TABLE cittadini AS SELECT id, md5(id::text) AS nome FROM generate_series(1, 20000) id"`)
@@ -169,9 +169,12 @@ echo 'host anagrafe anagrafe all scram-sha-256' >> $data/pg_hba.conf
 printf "CREATE ROLE anagrafe LOGIN PASSWORD '%s';\n\nCREATE DATABASE anagrafe OWNER anagrafe;\n" "$PASSWORD" | postgres --single -j -D $data postgres
 exec postgres -D $data -c listen_addresses=* -c unix_socket_directories=/tmp -c shared_buffers=16MB`
 
-// dumps: a database is dumped as its own account, without a file and without a hook, and comes back into a server that has lost everything.
-func (s *safe) dumps(t *testing.T) {
-	const ask = `psql -h /tmp -U postgres -At -c "SELECT count(*) || ' ' || md5(string_agg(id || nome, ',' ORDER BY id)) FROM cittadini" anagrafe`
+// askDumped asks what rows the database has.
+const askDumped = `psql -h /tmp -U postgres -At -c "SELECT count(*) || ' ' || md5(string_agg(id || nome, ',' ORDER BY id)) FROM cittadini" anagrafe`
+
+// dumped is a database in pod dumped-0, with rows, that is on no volume: it is there for as long as the pod.
+func (s *safe) dumped(t *testing.T) *appsv1.StatefulSet {
+	t.Helper()
 	db := server()
 	db.Name = "dumped"
 	labels := map[string]string{"app": "dumped"}
@@ -192,15 +195,24 @@ func (s *safe) dumps(t *testing.T) {
 		if err := s.c.Create(t.Context(), o); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { the.gone(t, s.c, o) })
+		the.deleteAfter(t, s.c, o)
 	}
 	s.runs(t, "dumped-0")
 	s.shell(t, "dumped-0", `psql -h /tmp -U anagrafe -q -v ON_ERROR_STOP=1 anagrafe -c "
 CREATE TABLE cittadini AS SELECT id, md5(id::text) AS nome FROM generate_series(1, 200000) id; CREATE UNIQUE INDEX ON cittadini (id)"`)
-	want := s.shell(t, "dumped-0", ask)
-	b := s.policyWith(t, "dump", func(p *v1alpha1.BackupPolicySpec) {
-		p.Databases = []v1alpha1.Database{{Name: "anagrafe", Engine: v1alpha1.EnginePostgreSQL, Service: "dumped", Database: "anagrafe", CredentialsSecret: "dumped"}}
-	})
+	return db
+}
+
+// dumpIt has a policy dump that database.
+func dumpIt(p *v1alpha1.BackupPolicySpec) {
+	p.Databases = []v1alpha1.Database{{Name: "anagrafe", Engine: v1alpha1.EnginePostgreSQL, Service: "dumped", Database: "anagrafe", CredentialsSecret: "dumped"}}
+}
+
+// dumps: a database is dumped as its own account, without a file and without a hook, and comes back into a server that has lost everything.
+func (s *safe) dumps(t *testing.T) {
+	db := s.dumped(t)
+	want := s.shell(t, "dumped-0", askDumped)
+	b := s.policyWith(t, "dump", dumpIt)
 	s.ready(t, b)
 	i := slices.IndexFunc(b.Status.Volumes, func(v v1alpha1.VolumeMove) bool { return v.Name == "database/anagrafe" })
 	left := func(l v1alpha1.LeftOut) bool { return strings.HasPrefix(l.What, v1alpha1.DatabasePrefix) }
@@ -216,7 +228,7 @@ CREATE TABLE cittadini AS SELECT id, md5(id::text) AS nome FROM generate_series(
 	if i < 0 || r.Status.Volumes[i].Phase != v1alpha1.VolumeDone {
 		t.Errorf("the restore says %+v", r.Status)
 	}
-	if got := s.shell(t, "dumped-0", ask); got != want {
+	if got := s.shell(t, "dumped-0", askDumped); got != want {
 		t.Errorf("the server has %q, want %q", got, want)
 	}
 }

@@ -29,7 +29,7 @@ func (s *safe) drill(t *testing.T) {
 		if err := s.c.Create(t.Context(), o); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { the.gone(t, s.c, o) })
+		the.deleteAfter(t, s.c, o)
 	}
 	s.runs(t, web.Name)
 	selector := metav1.LabelSelector{MatchLabels: labels}
@@ -45,7 +45,7 @@ func (s *safe) drill(t *testing.T) {
 	if err := s.c.Create(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { the.gone(t, s.c, p) })
+	the.deleteAfter(t, s.c, p)
 	admin := the.admin(t)
 	cluster.Eventually(t, backupPatience, "the drill is over", func() error {
 		if err := s.c.Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil {

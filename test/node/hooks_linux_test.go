@@ -24,7 +24,7 @@ func (s *safe) hooks(t *testing.T) {
 	if err := s.c.Create(t.Context(), pod); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { the.gone(t, s.c, pod) })
+	the.deleteAfter(t, s.c, pod)
 	s.runs(t, "diario")
 	hook := func(name, before, after string, seconds int32) v1alpha1.Hook {
 		return v1alpha1.Hook{

@@ -29,7 +29,7 @@ const (
 	building = 50 * time.Minute
 )
 
-// the is the cluster that all tests of the package use, one after the other.
+// the is the cluster that all tests of the package use, one after the other. TestClusterGone, the last one, ends it, and leaves another.
 var the *box
 
 func TestMain(m *testing.M) {

@@ -29,7 +29,12 @@ type Gateway struct {
 
 	network *Network
 	program string
+	folders folders
+	stop    func()
 }
+
+// folders are where a gateway keeps what it has.
+type folders struct{ buckets, versions, accounts string }
 
 // Network is one that is not the test's own.
 type Network struct {
@@ -57,25 +62,38 @@ func NewGatewayIn(t *testing.T, network *Network, addr string) *Gateway {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &Gateway{Addr: addr, Bucket: "stati", network: network, program: filepath.Join(dir, "versitygw")}
-	root, versions, accounts := t.TempDir(), t.TempDir(), t.TempDir()
-	if err := os.Mkdir(filepath.Join(root, g.Bucket), 0o700); err != nil {
+	g := &Gateway{Addr: addr, Bucket: "stati", network: network, program: filepath.Join(dir, "versitygw"), folders: folders{t.TempDir(), t.TempDir(), t.TempDir()}}
+	if err := os.Mkdir(filepath.Join(g.folders.buckets, g.Bucket), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	g.Folder = Folder(t, map[string]string{"access-key-id": accessKey, "secret-access-key": secretKey})
-	command := slices.Concat(network.Enter, []string{g.program, "--port", g.Addr, "--quiet", "--iam-dir", accounts, "--iam-cache-disable", "posix", "--versioning-dir", versions, root})
-	run(t, process{
+	g.serve(t)
+	return g
+}
+
+// Move ends the gateway and starts it anew in another network, at the same address there, with all that it has.
+func (g *Gateway) Move(t *testing.T, network *Network) {
+	t.Helper()
+	g.stop()
+	g.network = network
+	g.serve(t)
+}
+
+func (g *Gateway) serve(t *testing.T) {
+	t.Helper()
+	f := g.folders
+	command := slices.Concat(g.network.Enter, []string{g.program, "--port", g.Addr, "--quiet", "--iam-dir", f.accounts, "--iam-cache-disable", "posix", "--versioning-dir", f.versions, f.buckets})
+	g.stop = run(t, process{
 		path: command[0], args: command[1:],
-		env: []string{"ROOT_ACCESS_KEY_ID=" + accessKey, "ROOT_SECRET_ACCESS_KEY=" + secretKey, "HOME=" + root},
+		env: []string{"ROOT_ACCESS_KEY_ID=" + accessKey, "ROOT_SECRET_ACCESS_KEY=" + secretKey, "HOME=" + f.buckets},
 		serves: func() error {
-			conn, err := network.Dial(t.Context(), "tcp", g.Addr)
+			conn, err := g.network.Dial(t.Context(), "tcp", g.Addr)
 			if err != nil {
 				return err
 			}
 			return conn.Close()
 		},
 	})
-	return g
 }
 
 // Account is that of its root.

@@ -21,7 +21,8 @@ type process struct {
 	uid, gid  int          // 0: those of the test
 }
 
-func run(t *testing.T, p process) {
+// run starts a server that ends with the test, or when it is stopped.
+func run(t *testing.T, p process) (stop func()) {
 	t.Helper()
 	cmd := exec.Command(p.path, p.args...)
 	var said bytes.Buffer
@@ -40,7 +41,7 @@ func run(t *testing.T, p process) {
 	if err := <-started; err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	stop = func() {
 		_ = cmd.Process.Signal(syscall.SIGINT)
 		select {
 		case <-ended:
@@ -48,7 +49,8 @@ func run(t *testing.T, p process) {
 			_ = cmd.Process.Kill()
 			<-ended
 		}
-	})
+	}
+	t.Cleanup(stop)
 	cluster.Eventually(t, time.Minute, filepath.Base(p.path)+" serves", func() error {
 		select {
 		case <-ended:
@@ -57,6 +59,7 @@ func run(t *testing.T, p process) {
 		}
 		return p.serves()
 	})
+	return stop
 }
 
 // Folder is a folder of credentials, as a mounted Secret is.
