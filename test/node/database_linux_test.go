@@ -169,7 +169,8 @@ echo 'host anagrafe anagrafe all scram-sha-256' >> $data/pg_hba.conf
 printf "CREATE ROLE anagrafe LOGIN PASSWORD '%s';\n\nCREATE DATABASE anagrafe OWNER anagrafe;\n" "$PASSWORD" | postgres --single -j -D $data postgres
 exec postgres -D $data -c listen_addresses=* -c unix_socket_directories=/tmp -c shared_buffers=16MB`
 
-// dumps: a database is dumped as its own account, without a file and without a hook, and comes back into a server that has lost everything.
+// dumps: a database is dumped as its own account, without a file and without a hook, and comes back into a server that has lost everything. So it
+// does in a drill meanwhile, which asks there for its rows, and for a page of the volume.
 func (s *safe) dumps(t *testing.T) {
 	const ask = `psql -h /tmp -U postgres -At -c "SELECT count(*) || ' ' || md5(string_agg(id || nome, ',' ORDER BY id)) FROM cittadini" anagrafe`
 	db := server()
@@ -198,7 +199,12 @@ func (s *safe) dumps(t *testing.T) {
 	s.shell(t, "dumped-0", `psql -h /tmp -U anagrafe -q -v ON_ERROR_STOP=1 anagrafe -c "
 CREATE TABLE cittadini AS SELECT id, md5(id::text) AS nome FROM generate_series(1, 200000) id; CREATE UNIQUE INDEX ON cittadini (id)"`)
 	want := s.shell(t, "dumped-0", ask)
+	web, checks := s.web(t)
+	checks = append(checks, v1alpha1.DrillCheck{Name: "conta", Command: &v1alpha1.CommandCheck{
+		PodSelector: metav1.LabelSelector{MatchLabels: labels}, Command: []string{"sh", "-c", ask + " | grep -qxF '" + want + "'"},
+	}})
 	b := s.policyWith(t, "dump", func(p *v1alpha1.BackupPolicySpec) {
+		p.RecoveryTimeMinutes, p.Drill = new(int32(60)), &v1alpha1.Drill{EveryDays: 30, Checks: checks}
 		p.Databases = []v1alpha1.Database{{Name: "anagrafe", Engine: v1alpha1.EnginePostgreSQL, Service: "dumped", Database: "anagrafe", CredentialsSecret: "dumped"}}
 	})
 	s.ready(t, b)
@@ -211,6 +217,8 @@ CREATE TABLE cittadini AS SELECT id, md5(id::text) AS nome FROM generate_series(
 
 	the.gone(t, s.c, db)
 	the.gone(t, s.c, &corev1.Pod{ObjectMeta: stage.In(archivio, "dumped-0")}) // and with it all that it had
+	s.shell(t, web.Name, "rm -r /dati/atti")
+	the.gone(t, s.c, web) // it uses the volume
 	r := s.bring(t, "dump", b.Name, v1alpha1.ConflictsReplace)
 	i = slices.IndexFunc(r.Status.Volumes, func(v v1alpha1.VolumeMove) bool { return v.Name == "database/anagrafe" })
 	if i < 0 || r.Status.Volumes[i].Phase != v1alpha1.VolumeDone {
@@ -218,5 +226,12 @@ CREATE TABLE cittadini AS SELECT id, md5(id::text) AS nome FROM generate_series(
 	}
 	if got := s.shell(t, "dumped-0", ask); got != want {
 		t.Errorf("the server has %q, want %q", got, want)
+	}
+	s.runs(t, web.Name)
+	if got := s.shell(t, web.Name, "wget -q -O - http://localhost:8080/atti/"); got != "atti" {
+		t.Errorf("the page is %q", got)
+	}
+	if d := s.drill(t, "dump"); !*d.Passed || len(d.Checks) != len(checks) || d.BytesRead < 3<<20 {
+		t.Errorf("the drill came to %+v", d)
 	}
 }
