@@ -78,8 +78,16 @@ func (r *Reconciler) asked(ctx context.Context, s *scope) ([]v1alpha1.DrillCheck
 	if p.Spec.Drill == nil { // nobody wants to know any more
 		return nil, nil
 	}
+	for _, c := range p.Spec.Drill.Checks {
+		if c.HTTP != nil && c.HTTP.Port == 0 { // the record of the drill says what was asked
+			c.HTTP.Port = usual[c.HTTP.Scheme]
+		}
+	}
 	return p.Spec.Drill.Checks, nil
 }
+
+// usual are the ports of schemes.
+var usual = map[v1alpha1.CheckScheme]int32{v1alpha1.CheckHTTP: 80, v1alpha1.CheckHTTPS: 443}
 
 // answer is why a check does not pass now; no why: it passes.
 type answer struct {

@@ -521,6 +521,8 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 300
+- name: com.github.broletto.broletto.api.v1alpha1.CheckScheme
+  scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.Codes
   map:
     fields:
@@ -896,7 +898,10 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: port
       type:
         scalar: numeric
-      default: 80
+    - name: scheme
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.CheckScheme
+      default: HTTP
     - name: service
       type:
         scalar: string
