@@ -472,6 +472,10 @@ type DrillCheckResult struct {
 
 // DrillEvidence is where the record of a drill is, and what it is known by.
 type DrillEvidence struct {
+	// repository is in whose bucket it is.
+	// +optional
+	Repository RepositoryName `json:"repository,omitempty"`
+
 	// name is that of the record in the bucket, after the repository's prefix.
 	// +required
 	// +kubebuilder:validation:MaxLength=256

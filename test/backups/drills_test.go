@@ -124,6 +124,22 @@ func TestDrillChecks(t *testing.T) {
 	if got := stage.Condition(s.repository, v1alpha1.ConditionCatalogued); !strings.HasPrefix(got, "True") {
 		t.Errorf("Catalogued: %s", got)
 	}
+	if err := s.gateway.Client(t).RemoveObject(t.Context(), "salvataggi", bad.Name, minio.RemoveObjectOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := s.auditor(); err == nil || !strings.Contains(err.Error(), bad.Name) || !strings.Contains(err.Error(), "policy "+p.Namespace+"/notturno names it") {
+		t.Errorf("without the last record: %v\n%s", err, out)
+	}
+	stage.Edit(s.Stage, s.repository, func(r *v1alpha1.BackupRepository) {
+		metav1.SetMetaDataAnnotation(&r.ObjectMeta, v1alpha1.AnnotationLook, "again")
+	})
+	s.Until("the repository tells of it", func() error {
+		s.Read(s.repository)
+		if got := stage.Condition(s.repository, v1alpha1.ConditionCatalogued); !strings.HasPrefix(got, "False RecordMissing") || !strings.Contains(got, bad.Name) {
+			return fmt.Errorf("Catalogued: %s", got)
+		}
+		return nil
+	})
 }
 
 // deaf is the path of a question whose pod nobody takes.

@@ -796,6 +796,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: name
       type:
         scalar: string
+    - name: repository
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.RepositoryName
     - name: signature
       type:
         scalar: string
