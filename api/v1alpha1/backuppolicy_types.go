@@ -234,9 +234,14 @@ type HTTPCheck struct {
 	// +kubebuilder:validation:XValidation:rule=`self.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')`,message="service is the name of a Service, for example web"
 	Service string `json:"service"`
 
-	// port is one of the Service's.
+	// scheme is what the Service speaks. With HTTPS the certificate is not verified, as a kubelet does not for probes: it bears other names than the
+	// Service has in the throw-away workspace, and what is asked is whether it answers.
 	// +optional
-	// +kubebuilder:default=80
+	// +kubebuilder:default=HTTP
+	Scheme CheckScheme `json:"scheme,omitempty"`
+
+	// port is one of the Service's. Default: 80, and with HTTPS 443.
+	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	Port int32 `json:"port,omitempty"`
@@ -255,6 +260,17 @@ type HTTPCheck struct {
 	// +kubebuilder:validation:Maximum=599
 	Status int32 `json:"status,omitempty"`
 }
+
+// CheckScheme is what a Service speaks that a check asks.
+//
+// +kubebuilder:validation:Enum=HTTP;HTTPS
+type CheckScheme string
+
+// The schemes of checks.
+const (
+	CheckHTTP  CheckScheme = "HTTP"
+	CheckHTTPS CheckScheme = "HTTPS"
+)
 
 // CommandCheck is a command in a pod of the workspace, run as an account of the workspace, as a hook's is.
 type CommandCheck struct {
@@ -456,6 +472,10 @@ type DrillCheckResult struct {
 
 // DrillEvidence is where the record of a drill is, and what it is known by.
 type DrillEvidence struct {
+	// repository is in whose bucket it is.
+	// +optional
+	Repository RepositoryName `json:"repository,omitempty"`
+
 	// name is that of the record in the bucket, after the repository's prefix.
 	// +required
 	// +kubebuilder:validation:MaxLength=256

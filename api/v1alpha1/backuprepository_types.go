@@ -15,7 +15,7 @@ const ConditionWormProven = "WormProven"
 const ConditionCredentialsRestricted = "CredentialsRestricted"
 
 // ConditionCatalogued tells whether every backup that the bucket has of the consortium's tenants is there as a Backup. Those that a cluster lost come
-// back by themselves, once their tenant and its key are there.
+// back by themselves, once their tenant and its key are there. It tells too whether the record of each workspace's last drill is in the bucket.
 const ConditionCatalogued = "Catalogued"
 
 // ConditionVerified tells whether all backups in the repository were read back within the last two cycles, and are as they were written.
@@ -35,6 +35,8 @@ const (
 	ReasonNotAsked = "NotAsked"
 	// ReasonKeyLost surfaces when the bucket has backups of a tenant whose key is not in the operator's namespace.
 	ReasonKeyLost = "KeyLost"
+	// ReasonRecordMissing surfaces when the bucket no longer has the record of a drill that a policy's status names.
+	ReasonRecordMissing = "RecordMissing"
 	// ReasonOverdue surfaces when a backup was not read back for two cycles.
 	ReasonOverdue = "Overdue"
 	// ReasonMayDeleteVersions surfaces when whoever has the credentials can delete for good what is not locked, or the bucket keeps no versions.

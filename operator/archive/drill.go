@@ -61,11 +61,12 @@ type Evidence struct {
 	Signature []byte
 }
 
+// DrillDays is for how many days a record is kept, by the store's clock: a year's are there when the year is looked at.
+const DrillDays = 400
+
 const (
 	// drillLimit bounds a record, in bytes.
 	drillLimit = 1 << 20
-	// drillDays is for how many days a record is kept, by the store's clock: a year's are there when the year is looked at.
-	drillDays = 400
 	// drillNames is how many names a record may have: what lies there and is not signed is passed over.
 	drillNames = 9
 )
@@ -153,6 +154,16 @@ func (r Repository) Drills(ctx context.Context) (all []Drill, faults []Fault, er
 	return all, faults, nil
 }
 
+// DrillNames are the names in the bucket of what lies among the records, whatever it is.
+func (r Repository) DrillNames(ctx context.Context) (map[string]bool, error) {
+	found, err := r.listDrills(ctx)
+	names := map[string]bool{}
+	for _, e := range found {
+		names[e.Name] = true
+	}
+	return names, err
+}
+
 func (r Repository) listDrills(ctx context.Context) ([]Entry, error) {
 	if err := check("tenant", r.Tenant); err != nil {
 		return nil, err
@@ -208,6 +219,6 @@ func (r Repository) oldDrills(ctx context.Context, now time.Time) ([]Entry, erro
 	found, err := r.listDrills(ctx)
 	return slices.DeleteFunc(found, func(e Entry) bool {
 		_, strange := drillPlace(r.Tenant, e.Name)
-		return strange != nil || e.Time.After(now.AddDate(0, 0, -drillDays))
+		return strange != nil || e.Time.After(now.AddDate(0, 0, -DrillDays))
 	}), err
 }

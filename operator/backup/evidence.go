@@ -36,7 +36,7 @@ func (r *Policies) attest(ctx context.Context, p *v1alpha1.BackupPolicy, o over)
 	if d, err = a.Attest(ctx, d); err != nil {
 		return depot.Unanswered(from, err)
 	}
-	attested(o.result, d)
+	attested(o.result, from.Name, d)
 	return nil
 }
 
@@ -82,11 +82,11 @@ func results(checks []archive.Check) (out []v1alpha1.DrillCheckResult) {
 	return out
 }
 
-// attested is the result as its record has it.
-func attested(result *v1alpha1.DrillResult, d archive.Drill) {
+// attested is the result as its record in a repository has it.
+func attested(result *v1alpha1.DrillResult, repository string, d archive.Drill) {
 	result.At, result.Seconds, result.BytesRead = metav1.Time{Time: d.Ended.Truncate(time.Second)}, d.Seconds, d.BytesRead
 	result.Passed, result.Message, result.Checks = &d.Passed, d.Message, results(d.Checks)
 	result.Evidence = &v1alpha1.DrillEvidence{
-		Name: d.Evidence.Name, Digest: d.Evidence.Hash.String(), Signature: base64.StdEncoding.EncodeToString(d.Evidence.Signature),
+		Repository: v1alpha1.RepositoryName(repository), Name: d.Evidence.Name, Digest: d.Evidence.Hash.String(), Signature: base64.StdEncoding.EncodeToString(d.Evidence.Signature),
 	}
 }

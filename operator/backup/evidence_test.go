@@ -50,12 +50,12 @@ func TestRecord(t *testing.T) {
 		t.Errorf("the record (-want +got):\n%s", diff)
 	}
 	before := result.DeepCopy()
-	attested(result, got)
+	attested(result, "primario", got)
 	if before.Evidence = result.Evidence; before.Evidence == nil || !cmp.Equal(before, result) {
 		t.Errorf("the result of its own record differs:\n%s", cmp.Diff(before, result))
 	}
 	got.Passed, got.Message, got.Checks, got.BytesRead = true, "", nil, 5 // what an earlier pass wrote
-	attested(result, got)
+	attested(result, "primario", got)
 	if !*result.Passed || result.Message != "" || result.Checks != nil || result.BytesRead != 5 {
 		t.Errorf("the result is not as the record says: %+v", result)
 	}

@@ -332,3 +332,13 @@ func Port(r *v1alpha1.BackupRepository) (int32, error) {
 	port, err := strconv.ParseUint(text, 10, 16)
 	return int32(port), err //nolint:gosec // it has 16 bits
 }
+
+// Evidence are the records of drills that a policy names and that are in a repository's bucket, unless somebody has deleted them.
+func Evidence(p *v1alpha1.BackupPolicy, repository string, now time.Time) (out []v1alpha1.DrillEvidence) {
+	for _, w := range p.Status.Workspaces {
+		if d := w.Drill; d != nil && d.Evidence != nil && string(d.Evidence.Repository) == repository && now.Before(d.At.AddDate(0, 0, archive.DrillDays-2)) {
+			out = append(out, *d.Evidence)
+		}
+	}
+	return out
+}

@@ -98,7 +98,7 @@ type Stream struct {
 
 // Question is a GET that is to be answered with a status. It is asked again until then, or until the seconds are over.
 type Question struct {
-	URL     string `json:"url"` // http://host:port/path
+	URL     string `json:"url"` // http:// or https://, host:port/path
 	Status  int    `json:"status"`
 	Seconds int    `json:"seconds"`
 }
@@ -159,7 +159,7 @@ func (o *Order) wrong() (all []error) {
 	}
 	if o.Operation == Check {
 		u, err := url.Parse(o.question().URL)
-		require(err == nil && u.Scheme == "http" && u.Host != "" && u.User == nil, "question.url", "http:// with host, port and path")
+		require(err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil, "question.url", "http:// or https:// with host, port and path")
 		require(o.question().Status >= 200 && o.question().Status <= 599, "question.status", "between 200 and 599")
 		require(o.question().Seconds > 0 && o.question().Seconds <= 1200, "question.seconds", "between 1 and 1200")
 		return all

@@ -3,6 +3,8 @@ package mover
 import (
 	"context"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -37,6 +39,11 @@ func TestCheck(t *testing.T) {
 	mux.HandleFunc("/atti", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.URL.RawQuery) })
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
+	secure := httptest.NewUnstartedServer(mux)
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that break off
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	asHTTPS, asHTTP := strings.Replace(server.URL, "http:", "https:", 1), strings.Replace(secure.URL, "https:", "http:", 1)
 	for name, c := range map[string]struct {
 		url     string
 		status  int
@@ -53,6 +60,11 @@ func TestCheck(t *testing.T) {
 		"Much":       {server.URL + "/much", 200, 1, "", answerLimit},
 		"Headers":    {server.URL + "/headers", 200, 1, "server response headers exceeded", 0},
 		"Nobody":     {"http://127.0.0.1:1/", 200, 1, "connection refused", 0},
+		"TLS":        {secure.URL + "/atti?n=1", 200, 1, "", 3}, // its certificate is of no authority that we know
+		"TLSOther":   {secure.URL + "/none", 200, 1, "is answered with 404, not 200", 0},
+		"TLSAway":    {secure.URL + "/away", 200, 1, "is answered with 302, not 200", 0},
+		"NoTLS":      {asHTTPS + "/atti", 200, 1, "server gave HTTP response to HTTPS client", 0},
+		"OnlyTLS":    {asHTTP + "/atti", 200, 1, "is answered with 400, not 200", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := Mover{}.Run(t.Context(), move.Order{Operation: move.Check, Question: &move.Question{URL: c.url, Status: c.status, Seconds: c.seconds}})
@@ -72,7 +84,7 @@ func TestCheck(t *testing.T) {
 	if r := (Mover{}).Run(ctx, move.Order{Operation: move.Check, Question: &move.Question{URL: "http://127.0.0.1:1/", Status: 200, Seconds: 600}}); r.Failure == nil || r.Failure.Class != move.FailureInterrupted {
 		t.Errorf("a mover that is told to end says %+v", r.Failure)
 	}
-	for _, bad := range []move.Question{{}, {URL: "https://x/", Status: 200, Seconds: 1}, {URL: "http://u:p@x/", Status: 200, Seconds: 1}, {URL: "http://x/", Status: 100, Seconds: 1}, {URL: "http://x/", Status: 200}} {
+	for _, bad := range []move.Question{{}, {URL: "ftp://x/", Status: 200, Seconds: 1}, {URL: "http://u:p@x/", Status: 200, Seconds: 1}, {URL: "http://x/", Status: 100, Seconds: 1}, {URL: "http://x/", Status: 200}} {
 		if r := (Mover{}).Run(t.Context(), move.Order{Operation: move.Check, Question: &bad}); r.Failure == nil || r.Failure.Class != move.FailureOrder {
 			t.Errorf("%+v came to %+v", bad, r.Failure)
 		}

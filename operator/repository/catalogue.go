@@ -28,6 +28,7 @@ type stock struct {
 	lost    []string // tenants that have backups there, and no key here
 	full    []string // tenants who may have no more Backups
 	damaged []string // files that are no manifests as the tenant's key signed them
+	missing []string // records of drills that a policy names
 	failed  error    // what could not be looked at
 }
 
@@ -66,7 +67,30 @@ func (r *Reconciler) look(ctx context.Context, b *v1alpha1.BackupRepository, t *
 	if sweep {
 		_, err = a.Sweep(ctx, sweeps)
 	}
-	return errors.Join(err, r.adopt(ctx, b, t, a, s))
+	return errors.Join(err, r.adopt(ctx, b, t, a, s), r.miss(ctx, b, t, a, s))
+}
+
+// miss looks whether the records of the tenant's last drills are there. What they say is for whoever verifies all of them.
+func (r *Reconciler) miss(ctx context.Context, b *v1alpha1.BackupRepository, t *v1alpha1.Tenant, a archive.Repository, s *stock) error {
+	var policies v1alpha1.BackupPolicyList
+	if err := r.Client.List(ctx, &policies, client.InNamespace(t.Name), client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("listing the backup policies of %s: %w", t.Name, err)
+	}
+	var want []string
+	for i := range policies.Items {
+		for _, e := range depot.Evidence(&policies.Items[i], b.Name, r.Now()) {
+			want = append(want, e.Name)
+		}
+	}
+	if want == nil {
+		return nil
+	}
+	there, err := a.DrillNames(ctx) // after the policies: they name what was written before
+	if err != nil {
+		return err
+	}
+	s.missing = append(s.missing, slices.DeleteFunc(want, func(name string) bool { return there[name] })...)
+	return nil
 }
 
 // adopt makes Backups of those that have none, the newest first. What was removed on purpose stays so: its removal is in the bucket before its Backup
@@ -195,6 +219,10 @@ func (s stock) tell(b *v1alpha1.BackupRepository) time.Duration {
 		return later
 	case len(s.damaged) > 0:
 		report(v1alpha1.ReasonDamaged, "%s is not as it was written: look in the bucket of %s for an older version, or move it out", s.damaged)
+		return interval
+	}
+	if len(s.missing) > 0 {
+		report(v1alpha1.ReasonRecordMissing, "%s is gone, of which a policy's status says that a drill is recorded there: look in the bucket of %s for an older version", s.missing)
 		return interval
 	}
 	condition.Report(b, v1alpha1.ConditionCatalogued, true, v1alpha1.ReasonSucceeded, "")

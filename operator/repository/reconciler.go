@@ -32,7 +32,7 @@ import (
 
 // +kubebuilder:rbac:groups=broletto.dev,resources=backuprepositories,verbs=list;watch
 // +kubebuilder:rbac:groups=broletto.dev,resources=backuprepositories/status,verbs=update
-// +kubebuilder:rbac:groups=broletto.dev,resources=consortia;restores;tenants,verbs=list;watch
+// +kubebuilder:rbac:groups=broletto.dev,resources=backuppolicies;consortia;restores;tenants,verbs=list;watch
 // +kubebuilder:rbac:groups=broletto.dev,resources=backups,verbs=list;watch;create
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=list;watch
 

@@ -78,8 +78,16 @@ func (r *Reconciler) asked(ctx context.Context, s *scope) ([]v1alpha1.DrillCheck
 	if p.Spec.Drill == nil { // nobody wants to know any more
 		return nil, nil
 	}
+	for _, c := range p.Spec.Drill.Checks {
+		if c.HTTP != nil && c.HTTP.Port == 0 { // the record of the drill says what was asked
+			c.HTTP.Port = usual[c.HTTP.Scheme]
+		}
+	}
 	return p.Spec.Drill.Checks, nil
 }
+
+// usual are the ports of schemes.
+var usual = map[v1alpha1.CheckScheme]int32{v1alpha1.CheckHTTP: 80, v1alpha1.CheckHTTPS: 443}
 
 // answer is why a check does not pass now; no why: it passes.
 type answer struct {
@@ -109,9 +117,16 @@ func (r *Reconciler) ask(ctx context.Context, s *scope, i int) error {
 	if err != nil {
 		return err
 	}
+	last := c.Message
 	c.Message = condition.Cut(said.why, checkMessage)
 	if said.why != "" && !said.final && left > 0 {
-		return &outcome.Wait{Reason: v1alpha1.ReasonChecking, Message: "check " + c.Name + " has not passed yet: status.checks says why", After: min(left, askEvery)}
+		wait := &outcome.Wait{Reason: v1alpha1.ReasonChecking, Message: "check " + c.Name + " has not passed yet: status.checks says why", After: min(left, askEvery)}
+		if c.Message != last { // it is told when the time is over; a young restore waits in silence
+			if err := r.Client.Status().Update(ctx, s.Restore); err != nil {
+				return err
+			}
+		}
+		return wait
 	}
 	c.Passed = new(said.why == "")
 	c.Seconds = int32(max(0, r.Now().Sub(c.BeganAt.Time)/time.Second))

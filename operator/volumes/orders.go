@@ -236,7 +236,7 @@ func (o *Orders) volumes(ctx context.Context, reader client.Reader, m broker.Mov
 // question is what a check of a drill asks, in the workspace that it was restored into.
 func question(one *v1alpha1.Restore, c *v1alpha1.CheckRun) *move.Question {
 	return &move.Question{
-		URL:    fmt.Sprintf("http://%s.%s.svc:%d%s", c.HTTP.Service, one.Status.Namespace, c.HTTP.Port, c.HTTP.Path),
+		URL:    fmt.Sprintf("%s://%s.%s.svc:%d%s", strings.ToLower(string(c.HTTP.Scheme)), c.HTTP.Service, one.Status.Namespace, c.HTTP.Port, c.HTTP.Path),
 		Status: int(c.HTTP.Status), Seconds: int(c.TimeoutSeconds),
 	}
 }

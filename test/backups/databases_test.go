@@ -10,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/broletto/broletto/api/v1alpha1"
@@ -23,6 +24,7 @@ func TestDatabases(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "dbs")
 	k := newKubelet(s, false)
+	k.takePods("db", "drill-")
 	k.server = stores.NewPostgres(t)
 	k.server.Do(t, "postgres", "CREATE DATABASE anagrafe")
 	k.server.Do(t, "anagrafe", "CREATE TABLE cittadini AS SELECT id, 'riservatissimo ' || id AS nome FROM generate_series(1, 10000) id")
@@ -110,10 +112,39 @@ func TestDatabases(t *testing.T) {
 			t.Errorf("it has %s; the restore says %+v", got, r.Status)
 		}
 	})
+	t.Run("a drill that asks for rows", func(t *testing.T) {
+		s := s.on(t)
+		program := filepath.Join(t.TempDir(), "righe")
+		script := "#!/bin/sh\nset -eu\n"
+		for _, e := range k.server.Env(t, "anagrafe") {
+			name, value, _ := strings.Cut(e, "=")
+			script += fmt.Sprintf("export %s=%q\n", name, value)
+		}
+		script += "psql -tAc 'SELECT count(*) FROM cittadini' | grep -qx \"$1\"\n"
+		if err := os.WriteFile(program, []byte(script), 0o700); err != nil { //nolint:gosec // it is run
+			t.Fatal(err)
+		}
+		rows := func(n string, seconds int32) []v1alpha1.DrillCheck {
+			return []v1alpha1.DrillCheck{{Name: "righe", TimeoutSeconds: seconds, Command: &v1alpha1.CommandCheck{
+				PodSelector: metav1.LabelSelector{MatchLabels: pod.Labels}, Command: []string{program, n},
+			}}}
+		}
+		k.server.Do(t, "anagrafe", "DROP TABLE cittadini")
+		stage.Edit(s.Stage, p, func(p *v1alpha1.BackupPolicy) {
+			p.Spec.Drill = &v1alpha1.Drill{EveryDays: 30, Checks: rows("10000", 1200)}
+		})
+		if d := s.drilled(p); !*d.Passed || outcomes(d) != "righe" || d.BytesRead < 20000 {
+			t.Errorf("it came to %+v", d)
+		}
+		s.again(p, rows("9999", 10)) // asked once, and over when it is looked at again
+		if d := s.drilled(p); *d.Passed || outcomes(d) != "!righe" || !strings.Contains(d.Message, "in pod db it ended with code 1") {
+			t.Errorf("with other rows than the dump has, it came to %+v", d)
+		}
+	})
 	t.Run("a drill that fails", func(t *testing.T) {
 		s := s.on(t)
 		k.server.Do(t, "anagrafe", "DELETE FROM cittadini WHERE id > 10", "CREATE VIEW in_uso AS SELECT * FROM cittadini")
-		stage.Edit(s.Stage, p, func(p *v1alpha1.BackupPolicy) { p.Spec.Drill = &v1alpha1.Drill{EveryDays: 30} })
+		s.again(p, nil)
 		var seen []v1alpha1.VolumeMove
 		s.Until("the drill is over", func() error {
 			var all v1alpha1.RestoreList

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,16 +36,19 @@ func TestDrillChecks(t *testing.T) {
 	var asked []string
 	mux := http.NewServeMux()
 	mux.HandleFunc("/atti", func(_ http.ResponseWriter, r *http.Request) { asked = append(asked, r.Host) })
-	web := httptest.NewServer(mux)
+	web, secure := httptest.NewServer(mux), httptest.NewTLSServer(mux)
 	t.Cleanup(web.Close)
-	k.web = strings.TrimPrefix(web.URL, "http://")
+	t.Cleanup(secure.Close)
+	k.web = map[string]string{"http": web.Listener.Addr().String(), "https": secure.Listener.Addr().String()}
 	k.takePods("db", "drill-")
 
 	namespace := s.workspace.TargetNamespace()
 	db := &corev1.Pod{ObjectMeta: stage.In(namespace, "db"), Spec: restrictedPod()}
 	db.Labels = map[string]string{"app": "db"}
 	s.Create(db)
-	s.Create(&corev1.Service{ObjectMeta: stage.In(namespace, "web"), Spec: corev1.ServiceSpec{Selector: db.Labels, Ports: []corev1.ServicePort{{Port: 8080}}}})
+	for name, port := range map[string]int32{"web": 8080, "sicuro": 443} {
+		s.Create(&corev1.Service{ObjectMeta: stage.In(namespace, name), Spec: corev1.ServiceSpec{Selector: db.Labels, Ports: []corev1.ServicePort{{Port: port}}}})
+	}
 	selector := metav1.LabelSelector{MatchLabels: db.Labels}
 	command := func(name, script string, seconds int32) v1alpha1.DrillCheck {
 		return v1alpha1.DrillCheck{Name: name, TimeoutSeconds: seconds, Command: &v1alpha1.CommandCheck{PodSelector: selector, Command: []string{"sh", "-c", script}}}
@@ -55,19 +59,20 @@ func TestDrillChecks(t *testing.T) {
 	ready := func(name, app string, seconds int32) v1alpha1.DrillCheck {
 		return v1alpha1.DrillCheck{Name: name, TimeoutSeconds: seconds, PodsReady: &v1alpha1.PodsReadyCheck{PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": app}}}}
 	}
+	sicuro := v1alpha1.DrillCheck{Name: "sicuro", TimeoutSeconds: 1200, HTTP: &v1alpha1.HTTPCheck{Service: "sicuro", Scheme: v1alpha1.CheckHTTPS, Path: "/atti"}}
 	proof := filepath.Join(t.TempDir(), "run")
 	p := s.policy("notturno", func(p *v1alpha1.BackupPolicy) {
-		p.Spec.Drill = &v1alpha1.Drill{EveryDays: 30, Checks: []v1alpha1.DrillCheck{ready("pronto", "db", 1200), command("conta", "echo t >> "+proof, 1200), get("web", "/atti", 1200)}}
+		p.Spec.Drill = &v1alpha1.Drill{EveryDays: 30, Checks: []v1alpha1.DrillCheck{ready("pronto", "db", 1200), command("conta", "echo t >> "+proof, 1200), get("web", "/atti", 1200), sicuro}}
 	})
 	d := s.drilled(p)
-	if got, want := outcomes(d), "pronto conta web"; !*d.Passed || got != want {
+	if got, want := outcomes(d), "pronto conta web sicuro"; !*d.Passed || got != want {
 		t.Fatalf("passed is %t, and the checks are %q, want %q: %s", *d.Passed, got, want, d.Message)
 	}
 	if text, err := os.ReadFile(proof); err != nil || string(text) != "t\n" {
 		t.Errorf("the command has written %q: %v", text, err)
 	}
-	if len(asked) != 1 || !strings.HasPrefix(asked[0], "127.0.0.1:") {
-		t.Errorf("the service was asked %v", asked)
+	if want := []string{k.web["http"], k.web["https"]}; !slices.Equal(asked, want) {
+		t.Errorf("%v were asked, want %v", asked, want)
 	}
 	s.Ready(p)
 	s.nothingLeft()
@@ -119,6 +124,22 @@ func TestDrillChecks(t *testing.T) {
 	if got := stage.Condition(s.repository, v1alpha1.ConditionCatalogued); !strings.HasPrefix(got, "True") {
 		t.Errorf("Catalogued: %s", got)
 	}
+	if err := s.gateway.Client(t).RemoveObject(t.Context(), "salvataggi", bad.Name, minio.RemoveObjectOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := s.auditor(); err == nil || !strings.Contains(err.Error(), bad.Name) || !strings.Contains(err.Error(), "policy "+p.Namespace+"/notturno names it") {
+		t.Errorf("without the last record: %v\n%s", err, out)
+	}
+	stage.Edit(s.Stage, s.repository, func(r *v1alpha1.BackupRepository) {
+		metav1.SetMetaDataAnnotation(&r.ObjectMeta, v1alpha1.AnnotationLook, "again")
+	})
+	s.Until("the repository tells of it", func() error {
+		s.Read(s.repository)
+		if got := stage.Condition(s.repository, v1alpha1.ConditionCatalogued); !strings.HasPrefix(got, "False RecordMissing") || !strings.Contains(got, bad.Name) {
+			return fmt.Errorf("Catalogued: %s", got)
+		}
+		return nil
+	})
 }
 
 // deaf is the path of a question whose pod nobody takes.

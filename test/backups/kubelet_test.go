@@ -44,8 +44,8 @@ type kubelet struct {
 
 	// upkeep has it run movers that look after the repository too. What they do is written whenever they are done: nothing is at rest meanwhile.
 	upkeep bool
-	// web is the host and port that stand for every service of the tenant.
-	web string
+	// web are the host and port that stand for every service of the tenant, by scheme.
+	web map[string]string
 
 	mu sync.Mutex
 	// spoil changes an order, or says that the pod dies.
@@ -267,7 +267,7 @@ func (k *kubelet) resolve(ctx context.Context, p *corev1.Pod, q *move.Question) 
 		return err
 	}
 	if rest == p.Namespace+".svc" && u.Port() == strconv.Itoa(int(o.Spec.Ports[0].Port)) {
-		u.Host = k.web
+		u.Host = k.web[u.Scheme]
 	}
 	q.URL = u.String()
 	return nil

@@ -38,7 +38,6 @@ func TestBackups(t *testing.T) {
 	t.Run("Objects", s.objects)
 	t.Run("Dumps", s.dumps)
 	t.Run("Database", s.database)
-	t.Run("Drill", s.drill)
 	t.Run("Hooks", s.hooks)
 }
 

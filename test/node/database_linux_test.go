@@ -208,11 +208,19 @@ func dumpIt(p *v1alpha1.BackupPolicySpec) {
 	p.Databases = []v1alpha1.Database{{Name: "anagrafe", Engine: v1alpha1.EnginePostgreSQL, Service: "dumped", Database: "anagrafe", CredentialsSecret: "dumped"}}
 }
 
-// dumps: a database is dumped as its own account, without a file and without a hook, and comes back into a server that has lost everything.
+// dumps: a database is dumped as its own account, without a file and without a hook, and comes back into a server that has lost everything. So it
+// does in a drill meanwhile, which asks there for its rows, and for a page of the volume.
 func (s *safe) dumps(t *testing.T) {
 	db := s.dumped(t)
 	want := s.shell(t, "dumped-0", askDumped)
-	b := s.policyWith(t, "dump", dumpIt)
+	web, checks := s.web(t)
+	checks = append(checks, v1alpha1.DrillCheck{Name: "conta", Command: &v1alpha1.CommandCheck{
+		PodSelector: *db.Spec.Selector, Command: []string{"sh", "-c", askDumped + " | grep -qxF '" + want + "'"},
+	}})
+	b := s.policyWith(t, "dump", func(p *v1alpha1.BackupPolicySpec) {
+		dumpIt(p)
+		p.RecoveryTimeMinutes, p.Drill = new(int32(60)), &v1alpha1.Drill{EveryDays: 30, Checks: checks}
+	})
 	s.ready(t, b)
 	i := slices.IndexFunc(b.Status.Volumes, func(v v1alpha1.VolumeMove) bool { return v.Name == "database/anagrafe" })
 	left := func(l v1alpha1.LeftOut) bool { return strings.HasPrefix(l.What, v1alpha1.DatabasePrefix) }
@@ -223,6 +231,8 @@ func (s *safe) dumps(t *testing.T) {
 
 	the.gone(t, s.c, db)
 	the.gone(t, s.c, &corev1.Pod{ObjectMeta: stage.In(archivio, "dumped-0")}) // and with it all that it had
+	s.shell(t, web.Name, "rm -r /dati/atti")
+	the.gone(t, s.c, web) // it uses the volume
 	r := s.bring(t, "dump", b.Name, v1alpha1.ConflictsReplace)
 	i = slices.IndexFunc(r.Status.Volumes, func(v v1alpha1.VolumeMove) bool { return v.Name == "database/anagrafe" })
 	if i < 0 || r.Status.Volumes[i].Phase != v1alpha1.VolumeDone {
@@ -230,5 +240,12 @@ func (s *safe) dumps(t *testing.T) {
 	}
 	if got := s.shell(t, "dumped-0", askDumped); got != want {
 		t.Errorf("the server has %q, want %q", got, want)
+	}
+	s.runs(t, web.Name)
+	if got := s.shell(t, web.Name, "wget -q -O - http://localhost:8080/atti/"); got != "atti" {
+		t.Errorf("the page is %q", got)
+	}
+	if d := s.drill(t, "dump"); !*d.Passed || len(d.Checks) != len(checks) || d.BytesRead < 3<<20 {
+		t.Errorf("the drill came to %+v", d)
 	}
 }

@@ -521,6 +521,8 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 300
+- name: com.github.broletto.broletto.api.v1alpha1.CheckScheme
+  scalar: string
 - name: com.github.broletto.broletto.api.v1alpha1.Codes
   map:
     fields:
@@ -794,6 +796,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: name
       type:
         scalar: string
+    - name: repository
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.RepositoryName
     - name: signature
       type:
         scalar: string
@@ -896,7 +901,10 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: port
       type:
         scalar: numeric
-      default: 80
+    - name: scheme
+      type:
+        namedType: com.github.broletto.broletto.api.v1alpha1.CheckScheme
+      default: HTTP
     - name: service
       type:
         scalar: string

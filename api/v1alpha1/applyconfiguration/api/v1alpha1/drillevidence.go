@@ -2,11 +2,17 @@
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "github.com/broletto/broletto/api/v1alpha1"
+)
+
 // DrillEvidenceApplyConfiguration represents a declarative configuration of the DrillEvidence type for use
 // with apply.
 //
 // DrillEvidence is where the record of a drill is, and what it is known by.
 type DrillEvidenceApplyConfiguration struct {
+	// repository is in whose bucket it is.
+	Repository *apiv1alpha1.RepositoryName `json:"repository,omitempty"`
 	// name is that of the record in the bucket, after the repository's prefix.
 	Name *string `json:"name,omitempty"`
 	// digest is the SHA-256 of the record as it lies there, in hexadecimal.
@@ -19,6 +25,14 @@ type DrillEvidenceApplyConfiguration struct {
 // apply.
 func DrillEvidence() *DrillEvidenceApplyConfiguration {
 	return &DrillEvidenceApplyConfiguration{}
+}
+
+// WithRepository sets the Repository field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Repository field is set to the value of the last call.
+func (b *DrillEvidenceApplyConfiguration) WithRepository(value apiv1alpha1.RepositoryName) *DrillEvidenceApplyConfiguration {
+	b.Repository = &value
+	return b
 }
 
 // WithName sets the Name field in the declarative configuration to the given value

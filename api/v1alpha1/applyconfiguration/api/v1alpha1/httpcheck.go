@@ -2,6 +2,10 @@
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "github.com/broletto/broletto/api/v1alpha1"
+)
+
 // HTTPCheckApplyConfiguration represents a declarative configuration of the HTTPCheck type for use
 // with apply.
 //
@@ -9,7 +13,10 @@ package v1alpha1
 type HTTPCheckApplyConfiguration struct {
 	// service is the name of a Service in the workspace.
 	Service *string `json:"service,omitempty"`
-	// port is one of the Service's.
+	// scheme is what the Service speaks. With HTTPS the certificate is not verified, as a kubelet does not for probes: it bears other names than the
+	// Service has in the throw-away workspace, and what is asked is whether it answers.
+	Scheme *apiv1alpha1.CheckScheme `json:"scheme,omitempty"`
+	// port is one of the Service's. Default: 80, and with HTTPS 443.
 	Port *int32 `json:"port,omitempty"`
 	// path is what is asked for, and perhaps a query, for example "/atti?n=1".
 	Path *string `json:"path,omitempty"`
@@ -28,6 +35,14 @@ func HTTPCheck() *HTTPCheckApplyConfiguration {
 // If called multiple times, the Service field is set to the value of the last call.
 func (b *HTTPCheckApplyConfiguration) WithService(value string) *HTTPCheckApplyConfiguration {
 	b.Service = &value
+	return b
+}
+
+// WithScheme sets the Scheme field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Scheme field is set to the value of the last call.
+func (b *HTTPCheckApplyConfiguration) WithScheme(value apiv1alpha1.CheckScheme) *HTTPCheckApplyConfiguration {
+	b.Scheme = &value
 	return b
 }
 
