@@ -300,7 +300,7 @@ func checkRows(all map[string]row, pointer, path string) {
 	items(rows, pointer, path, 8, check)
 	rows["checks of the same name"] = row{reason: "a map", edit: put(pointer, []any{check(1), check(1)}), want: path + "[1]: Duplicate value"}
 	rows["a check by default"] = row{reason: "the shortest one", edit: put(pointer, []any{check(1)}), gets: edits(pointer +
-		` [{"http": {"path": "/", "port": 80, "service": "web", "status": 200}, "name": "c1", "timeoutSeconds": 300}]`)}
+		` [{"http": {"path": "/", "scheme": "HTTP", "service": "web", "status": 200}, "name": "c1", "timeoutSeconds": 300}]`)}
 	rows["a check of nothing"] = row{reason: "it asks something", edit: edits(pointer + "/0/podsReady"), want: one}
 	rows["a check of two"] = row{reason: "each has a name of its own", edit: edits(pointer + "/0/http {service: web}"), want: one}
 	for i, field := range []string{"name", "http/service", "command/command"} {

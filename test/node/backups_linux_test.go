@@ -163,12 +163,12 @@ func (b *box) gone(t *testing.T, as client.Client, o client.Object) {
 	})
 }
 
-// deleteAfter has an object gone when the test is over, unless the cluster went before.
+// deleteAfter has an object gone when the test is over, unless the cluster went before, or goes now.
 func (b *box) deleteAfter(t *testing.T, as client.Client, o client.Object) {
 	t.Helper()
 	dir := b.dir
 	t.Cleanup(func() {
-		if b.dir == dir {
+		if b.dir == dir && !b.last {
 			b.gone(t, as, o)
 		}
 	})

@@ -43,6 +43,7 @@ var nodes = []struct{ name, address string }{{"node-1", "172.30.0.11"}, {"node-2
 type box struct {
 	dir        string // of the cluster
 	kept       bool   // it was there before us and stays
+	last       bool   // no test comes after this one: the cluster is ended, and what is in it need not be deleted
 	programs   string // folder of what we build
 	kubeconfig string
 

@@ -49,6 +49,7 @@ func TestClusterGone(t *testing.T) {
 	if err := the.start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	the.last = true
 	if err := the.install(t.Context()); err != nil { // step 1
 		t.Fatal(err)
 	}
