@@ -55,13 +55,7 @@ func TestRequester(t *testing.T) {
 	} {
 		w.suffers(who, cfg, attacks, plan)
 	}
-	for name, a := range attacks {
-		a.want = ""
-		attacks[name] = a
-	}
-	for who, cfg := range w.identities() {
-		w.suffers(who, cfg, attacks, plan)
-	}
+	w.suffersAll(attacks, plan)
 	for form, do := range w.forms(plan, "metadata: {labels: {a: b}}") {
 		if err := do(w.Context(), cluster.Client(w, second)); err != nil && !unserved(err) {
 			w.Errorf("another administrator writes a label, %s: %v", form, err)
@@ -129,13 +123,7 @@ func TestPolicyLabel(t *testing.T) {
 		w.suffers(who, cfg, attacks, targets...)
 	}
 	all := maps.Clone(attacks)
-	for name, a := range all {
-		a.want = ""
-		all[name] = a
-	}
-	for who, cfg := range w.identities() {
-		w.suffers(who, cfg, all, targets...)
-	}
+	w.suffersAll(all, targets...)
 }
 
 // TestSequence has a Backup stand for another one's data: a number in the repository is the operator's word alone.

@@ -42,13 +42,7 @@ func TestOffered(t *testing.T) {
 		w.suffers(who, w.identities()[who], attacks, made, own)
 	}
 	w.suffers("cluster administrator", cluster.ClusterAdmin(), attacks, made, own)
-	for name, a := range attacks {
-		a.want = ""
-		attacks[name] = a
-	}
-	for who, cfg := range w.identities() {
-		w.suffers(who, cfg, attacks, made, own)
-	}
+	w.suffersAll(attacks, made, own)
 }
 
 // offered is an offering's spec, but for its consortium.
@@ -118,13 +112,7 @@ func (w *town) loosens(offering *v1alpha1.ServiceOffering, target client.Object)
 	w.suffers("cluster administrator", cluster.ClusterAdmin(), rules, target, offering)
 	add(rules, "offering", "it is the consortium's", "", w.forms(offering, "spec: {parameters: {type: object}}"))
 	add(rules, "offering", "it is the consortium's", "", deletions(offering))
-	for name, a := range rules {
-		a.want = ""
-		rules[name] = a
-	}
-	for who, cfg := range w.identities() {
-		w.suffers(who, cfg, rules, target, offering)
-	}
+	w.suffersAll(rules, target, offering)
 }
 
 // wrong is nil where the answer says that an object is invalid as wanted, or it passes where nothing is wanted.

@@ -21,13 +21,7 @@ func TestClasses(t *testing.T) {
 	for who, cfg := range map[string]*rest.Config{"administrator": w.administrator(), "tool": cluster.Account(w, w.own.Name, "flux"), "cluster administrator": cluster.ClusterAdmin()} {
 		w.suffers(who, cfg, attacks, target)
 	}
-	for name, a := range attacks {
-		a.want = ""
-		attacks[name] = a
-	}
-	for who, cfg := range w.identities() {
-		w.suffers(who, cfg, attacks, target)
-	}
+	w.suffersAll(attacks, target)
 	lower := w.forms(target, "spec: {dataClass: Critical}")
 	for form, raise := range w.forms(target, "spec: {dataClass: Strategic}") {
 		if err := raise(w.Context(), cluster.Client(w, w.administrator())); unserved(err) {

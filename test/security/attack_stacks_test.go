@@ -158,13 +158,7 @@ func TestRunsHold(t *testing.T) {
 	targets := []client.Object{e.run, e.job, e.pod}
 	w.suffers("cluster administrator", cluster.ClusterAdmin(), whole, targets...)
 	w.suffers("administrator", w.administrator(), attacks, targets...)
-	for name, a := range whole {
-		a.want = ""
-		whole[name] = a
-	}
-	for who, cfg := range w.identities() {
-		w.suffers(who, cfg, whole, targets...)
-	}
+	w.suffersAll(whole, targets...)
 }
 
 const onlyTheOperator = "only the operator writes it"
@@ -249,13 +243,7 @@ func TestStackTokens(t *testing.T) {
 	for _, who := range []*rest.Config{w.administrator(), cluster.ClusterAdmin(), cluster.Account(w, w.own.Name, "flux")} {
 		w.suffers("who may ask for tokens", who, attacks, e.account, e.pod)
 	}
-	for name, a := range attacks {
-		a.want = ""
-		attacks[name] = a
-	}
-	for who, cfg := range w.identities() {
-		w.suffers(who, cfg, attacks, e.account, e.pod)
-	}
+	w.suffersAll(attacks, e.account, e.pod)
 }
 
 // asksFor asks for a token of an account.

@@ -63,6 +63,18 @@ func (w *town) suffers(who string, cfg *rest.Config, attacks map[string]attack, 
 	}
 }
 
+// suffersAll makes every attack as all identities. Each is refused, some before the words come that the attacks name: those are forgotten.
+func (w *town) suffersAll(attacks map[string]attack, targets ...client.Object) {
+	w.Helper()
+	for name, a := range attacks {
+		a.want = ""
+		attacks[name] = a
+	}
+	for who, cfg := range w.identities() {
+		w.suffers(who, cfg, attacks, targets...)
+	}
+}
+
 // refusal tells whether an error is an answer: a no for a reason, and not a failure of the API server.
 func refusal(err error) bool {
 	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsMethodNotSupported(err) ||
