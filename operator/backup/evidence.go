@@ -18,9 +18,6 @@ import (
 // attest has the record of a drill in the bucket, signed, and notes in its result by what it is known. What is there already is the truth: an
 // earlier pass wrote it, and was ended before it could note that.
 func (r *Policies) attest(ctx context.Context, p *v1alpha1.BackupPolicy, o over) error {
-	if o.result.Evidence != nil {
-		return nil
-	}
 	from, tenant, err := r.Depot.Find(ctx, p.Spec.Repository, p.Namespace)
 	if err != nil {
 		return err

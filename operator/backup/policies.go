@@ -185,15 +185,18 @@ func (r *Policies) refused(err error, what, name string) error {
 	return fmt.Errorf("making %s %s: %w", what, name, err)
 }
 
-// drill begins rehearsals, and clears away those of which there is evidence. The workspace that one makes goes with it.
+// drill has evidence of rehearsals that have ended, clears away those of which there is some, and begins others. The workspace that one makes goes
+// with it.
 func (r *Policies) drill(ctx context.Context, p *v1alpha1.BackupPolicy, step plan) error {
 	for _, o := range step.over {
 		if err := r.attest(ctx, p, o); err != nil {
 			return err
 		}
-		one := &v1alpha1.Restore{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: o.restore.Name}}
+	}
+	for _, name := range step.clear {
+		one := &v1alpha1.Restore{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: name}}
 		if err := r.Client.Delete(ctx, one); client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("clearing drill %s away: %w", one.Name, err)
+			return fmt.Errorf("clearing drill %s away: %w", name, err)
 		}
 	}
 	for _, o := range step.drill {

@@ -38,7 +38,8 @@ type plan struct {
 	begin  []order  // backups to make
 	drill  []order  // drills to begin
 	remove []string // backups that are kept no longer
-	over   []over   // drills that have ended, and are cleared away when there is evidence of them
+	over   []over   // drills that have ended, of which there is to be evidence
+	clear  []string // drills to clear away
 	rows   []v1alpha1.PolicyWorkspace
 	// next is when something falls due though nothing changes.
 	next time.Time
@@ -121,15 +122,21 @@ func (o *plan) rehearse(p *v1alpha1.BackupPolicy, everyDays *int32, s standing, 
 		if one.Labels[v1alpha1.LabelWorkspace] != string(row.Name) || !one.DeletionTimestamp.IsZero() {
 			continue
 		}
-		if row.Drill != nil && row.Drill.Restore == one.Name && row.Drill.Evidence != nil { // it is about to go
-			o.over = append(o.over, over{one, row.Drill})
-		} else if result := drilled(one, s.now); result != nil {
-			row.Drill = result
-			o.over = append(o.over, over{one, result})
-		} else {
+		if row.Drill != nil && row.Drill.Restore == one.Name && row.Drill.Evidence != nil {
+			o.clear = append(o.clear, one.Name)
+			continue
+		}
+		result := drilled(one, s.now)
+		if result == nil {
 			o.next = earliest(o.next, began(one).Add(drillPatience))
 			return // under way
 		}
+		o.over = append(o.over, over{one, result})
+		if everyDays != nil {
+			row.Drill, o.next = result, s.now
+			return // it goes when the status tells of it: a pass that ends before that would drill again
+		}
+		o.clear = append(o.clear, one.Name)
 	}
 	if everyDays == nil {
 		row.Drill = nil

@@ -105,30 +105,40 @@ func TestDecideDrills(t *testing.T) {
 	}
 	const day = 24 * time.Hour
 	for name, c := range map[string]struct {
-		reason                 string
-		last                   *v1alpha1.DrillResult
-		restores               []v1alpha1.Restore
-		begins, clears, passed bool
+		reason   string
+		last     *v1alpha1.DrillResult
+		restores []v1alpha1.Restore
+		does     string
+		passed   bool
 	}{
-		"first":     {"there is a verified backup", nil, nil, true, false, false},
-		"not due":   {"the interval is not over", last(29 * day), nil, false, false, true},
-		"due":       {"it is", last(30 * day), nil, true, false, true},
-		"under way": {"none beside it", nil, drill(time.Hour, func(*v1alpha1.Restore) {}), false, false, false},
-		"passed":    {"it is written down", nil, drill(time.Hour, func(r *v1alpha1.Restore) { condition.Succeed(r, "") }), false, true, true},
-		"failed":    {"it is written down, and not tried again at once", nil, drill(time.Hour, func(r *v1alpha1.Restore) { condition.Stall(r, "x", "") }), false, true, false},
+		"first":     {"there is a verified backup", nil, nil, "begins", false},
+		"not due":   {"the interval is not over", last(29 * day), nil, "nothing", true},
+		"due":       {"it is", last(30 * day), nil, "begins", true},
+		"under way": {"none beside it", nil, drill(time.Hour, func(*v1alpha1.Restore) {}), "nothing", false},
+		"passed":    {"it is written down before it goes", nil, drill(time.Hour, func(r *v1alpha1.Restore) { condition.Succeed(r, "") }), "attests", true},
+		"failed":    {"it is written down, and not tried again at once", nil, drill(time.Hour, func(r *v1alpha1.Restore) { condition.Stall(r, "x", "") }), "attests", false},
 		"attested": {"there is a record of it, which says that it failed", &v1alpha1.DrillResult{
 			Restore: drillName("p", "w", now.Add(-time.Hour)), At: metav1.Time{Time: now}, Passed: new(false), Evidence: &v1alpha1.DrillEvidence{Name: "x"},
-		}, drill(time.Hour, func(r *v1alpha1.Restore) { condition.Succeed(r, "") }), false, true, false},
-		"timed out": {"it has failed", nil, drill(drillPatience, func(*v1alpha1.Restore) {}), false, true, false},
+		}, drill(time.Hour, func(r *v1alpha1.Restore) { condition.Succeed(r, "") }), "clears", false},
+		"timed out": {"it has failed", nil, drill(drillPatience, func(*v1alpha1.Restore) {}), "attests", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, calendar := nightly(t)
 			p.Spec.Drill = &v1alpha1.Drill{EveryDays: 30}
 			p.Status.Workspaces = []v1alpha1.PolicyWorkspace{{Name: "w", Drill: c.last}}
 			out := decide(p, standing{calendar: calendar, now: now, workspaces: []string{"w"}, backups: []v1alpha1.Backup{night("p-w-20270310", 1, now)}, restores: c.restores})
+			does := "nothing"
+			for what, n := range map[string]int{"begins": len(out.drill), "attests": len(out.over), "clears": len(out.clear)} {
+				if n > 0 {
+					does = what
+				}
+			}
 			d := out.rows[0].Drill
-			if len(out.drill) > 0 != c.begins || len(out.over) > 0 != c.clears || (d != nil && *d.Passed) != c.passed {
-				t.Errorf("%s: begins %v, clears %v, result %+v", c.reason, out.drill, out.over, d)
+			if does != c.does || len(out.drill)+len(out.over)+len(out.clear) > 1 || (d != nil && *d.Passed) != c.passed {
+				t.Errorf("%s: begins %v, attests %v, clears %v, result %+v", c.reason, out.drill, out.over, out.clear, d)
+			}
+			if attests := does == "attests"; out.next.Equal(now) != attests {
+				t.Errorf("%s: it looks again at %s", c.reason, out.next)
 			}
 		})
 	}

@@ -120,16 +120,18 @@ func (s *Stage) Gone(o client.Object) {
 	s.CaughtUp(o)
 }
 
-// Rest waits until a round writes nothing, and proves that nothing is written from then on. It proves that anew when the controller manager counts
-// something else meanwhile, which is to be told.
+// Rest waits until a round writes nothing, and proves that nothing is written from then on. It proves that anew when the controller manager has
+// counted something since that round began, which is to be told.
 func (s *Stage) Rest() {
 	s.Helper()
+	var before []*corev1.ResourceQuota
 	var writes []string
 	for range 3 {
 		s.Until("everything is at rest", func() error {
 			if err := s.counted(); err != nil { // before the round, which may have to tell of it
 				return err
 			}
+			before = s.quotas()
 			from := cluster.Mark(s)
 			if err := s.round(); err != nil {
 				return err
@@ -139,7 +141,7 @@ func (s *Stage) Rest() {
 			}
 			return nil
 		})
-		before, from := s.quotas(), cluster.Mark(s)
+		from := cluster.Mark(s)
 		for range 3 {
 			if err := s.round(); err != nil {
 				s.Error(err)
