@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -201,8 +202,25 @@ func (s metered) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, o blo
 	if err == nil {
 		s.sent.Add(int64(data.Length()))
 		s.moved.Add(1)
+		s.push(ctx, id)
 	}
 	return err
+}
+
+// push has the kernel begin to write a blob to the disk, which it would put off until much more is to be written at once.
+func (s metered) push(ctx context.Context, id blob.ID) {
+	folder, known := s.Storage.(interface {
+		GetShardedPathAndFilePath(context.Context, blob.ID) (string, string, error)
+	})
+	if !known {
+		return
+	}
+	if _, name, err := folder.GetShardedPathAndFilePath(ctx, id); err == nil {
+		if f, err := os.Open(name); err == nil { //nolint:gosec // it was made by the storage
+			writeback(f)
+			_ = f.Close()
+		}
+	}
 }
 
 func (s metered) GetMetadata(ctx context.Context, id blob.ID) (blob.Metadata, error) {

@@ -37,6 +37,8 @@ type packCache struct {
 	bytes   int64      // in files
 	full    bool       // no room on the disk: parts are fetched from the store
 	largest int64      // bytes of the largest that came whole
+	early   bool       // one is fetched that nobody waits for yet
+	pending sync.WaitGroup
 	broken  map[blob.ID]error
 }
 
@@ -130,6 +132,27 @@ func (c *packCache) take(ctx context.Context, id blob.ID) (*pack, error) {
 	}
 	return p, nil
 }
+
+// ahead fetches a pack that will soon be wanted, beside what is going on, one at a time.
+func (c *packCache) ahead(ctx context.Context, id blob.ID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.early || c.full || c.packs[id] != nil || c.broken[id] != nil {
+		return
+	}
+	c.early = true
+	c.pending.Go(func() {
+		if p, err := c.take(ctx, id); err == nil { // else whoever wants it is told
+			c.give(p)
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.early = false
+	})
+}
+
+// rest waits until nothing is fetched ahead.
+func (c *packCache) rest() { c.pending.Wait() }
 
 // settle counts a pack that was fetched, and makes room for it.
 func (c *packCache) settle(p *pack, got held, size int64, err error) {

@@ -48,7 +48,7 @@ func (s *session) restore(ctx context.Context) error {
 		return as(move.FailureTarget, err)
 	}
 	defer func() { _ = root.Close() }()
-	r := &restorer{session: s, replace: s.order.Existing == move.Replace, mayOwn: os.Geteuid() == 0, jobs: make(chan func(), 64)}
+	r := &restorer{session: s, replace: s.order.Existing == move.Replace, mayOwn: os.Geteuid() == 0, jobs: make(chan func(), queued)}
 	if err := r.all(ctx, root, man.RootEntry); err != nil {
 		return err
 	}
@@ -127,6 +127,7 @@ func (r *restorer) all(ctx context.Context, root *os.Root, top *snapshot.DirEntr
 	}
 	close(r.jobs)
 	workers.Wait()
+	r.packs.rest()
 	if fatal := r.fatal.Load(); fatal != nil {
 		return *fatal
 	}
@@ -159,6 +160,7 @@ func (r *restorer) walk(ctx context.Context, p *place) {
 			continue
 		}
 		p.left.Add(1)
+		r.ahead(ctx, e)
 		r.jobs <- func() {
 			defer r.done(p)
 			if err := r.entry(ctx, p, name, e); err != nil {
@@ -166,6 +168,20 @@ func (r *restorer) walk(ctx context.Context, p *place) {
 			}
 			r.progress.add(0, 1)
 		}
+	}
+}
+
+// queued is how many entries the walk is ahead of those that are written.
+const queued = 256
+
+// ahead has the pack fetched that a file begins in, before its turn comes. Where files are kept as they are, it may not come.
+func (r *restorer) ahead(ctx context.Context, e *snapshot.DirEntry) {
+	id, _, direct := e.ObjectID.ContentID()
+	if e.Type != snapshot.EntryTypeFile || !direct || r.kept.Load() > 0 {
+		return
+	}
+	if info, err := r.repo.ContentInfo(ctx, id); err == nil { // else whoever reads it is told
+		r.packs.ahead(ctx, info.PackBlobID)
 	}
 }
 
@@ -284,7 +300,7 @@ func (r *restorer) file(ctx context.Context, p *place, name string, e *snapshot.
 	}
 	err = r.fill(ctx, f, e)
 	if err == nil && e.FileSize >= early {
-		_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+		writeback(f)
 	}
 	if err == nil {
 		r.own(func() error { return f.Chown(int(e.UserID), int(e.GroupID)) })
@@ -309,6 +325,11 @@ func futimes(f *os.File, t time.Time) error {
 
 // early is the size in bytes from which on a file begins to be written to the disk at once, so that less is left to wait for at the end.
 const early = 64 << 10
+
+// writeback has the kernel begin to write a file to the disk, and waits for nothing.
+func writeback(f *os.File) {
+	_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+}
 
 // stretch is about how many bytes of a large file are written one after the other: some packs' worth.
 const stretch = 16 << 20

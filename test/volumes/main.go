@@ -42,7 +42,7 @@ func program() int {
 	mebibytes := flag.Int64("size", whole>>20, "size of the tree in MiB")
 	flag.IntVar(&o.small, "small", 200_000, "number of files of the tree of small ones; 0: none")
 	flag.DurationVar(&o.latency, "latency", 20*time.Millisecond, "latency of the third store")
-	flag.StringVar(&o.dir, "dir", "", "folder to work in, on the disk that is measured; default: a temporary one")
+	flag.StringVar(&o.dir, "dir", "", "folder to work in, on the disk that is measured, which 35 GB are needed of; default: a temporary one")
 	flag.StringVar(&o.profile, "profile", string(move.General), "the mover's profile: General or Database")
 	flag.BoolVar(&o.alone, "alone", false, "measure the mover alone")
 	flag.Parse()
@@ -139,8 +139,8 @@ func (b *bench) programs(ctx context.Context) ([]side, error) {
 
 // days has each side back up a new tree, back up the same a day later, and restore that, in turn, another one first at each place.
 func (b *bench) days(ctx context.Context, at place, turn int) error {
-	t := tree{dir: filepath.Join(b.dir, "tree"), scale: float64(b.size) / whole}
-	if err := errors.Join(os.RemoveAll(t.dir), t.make()); err != nil {
+	t := tree{dir: filepath.Join(b.dir, "tree-"+at.prefix), scale: float64(b.size) / whole}
+	if err := t.make(); err != nil {
 		return err
 	}
 	sides := slices.Concat(b.sides[turn%len(b.sides):], b.sides[:turn%len(b.sides)])
@@ -155,7 +155,6 @@ func (b *bench) days(ctx context.Context, at place, turn int) error {
 		}
 		return nil
 	}
-	back := filepath.Join(b.dir, "back")
 	backup := func(s side, at place) (cost, error) { return s.backup(ctx, at, t.dir) }
 	if err := each("prepare", func(s side, at place) (cost, error) { return cost{}, s.prepare(ctx, at) }); err != nil {
 		return err
@@ -173,12 +172,14 @@ func (b *bench) days(ctx context.Context, at place, turn int) error {
 	if err != nil {
 		return err
 	}
-	return each("restore", func(s side, at place) (cost, error) { return restored(ctx, s, at, back, want) })
+	return each("restore", func(s side, at place) (cost, error) { return b.restored(ctx, s, at, want) })
 }
 
-// restored restores into a new folder and compares.
-func restored(ctx context.Context, s side, at place, back, want string) (cost, error) {
-	if err := errors.Join(os.RemoveAll(back), os.MkdirAll(back, 0o700)); err != nil {
+// restored restores into a new folder and compares. The folder stays until the end: ext4 passes over every inode that was deleted within the last
+// minutes when it looks for a free one, and who restores next would pay for that.
+func (b *bench) restored(ctx context.Context, s side, at place, want string) (cost, error) {
+	back := filepath.Join(b.dir, "back-"+at.prefix)
+	if err := os.Mkdir(back, 0o700); err != nil {
 		return cost{}, err
 	}
 	c, err := s.restore(ctx, at, back)
@@ -192,13 +193,13 @@ func restored(ctx context.Context, s side, at place, back, want string) (cost, e
 	if err == nil && got != want {
 		err = fmt.Errorf("%s restores something else than was backed up", s.name())
 	}
-	return c, errors.Join(err, os.RemoveAll(back))
+	return c, err
 }
 
 // many has each side back up and restore many small files.
 func (b *bench) many(ctx context.Context, at place) error {
-	dir := filepath.Join(b.dir, "tree")
-	if err := errors.Join(os.RemoveAll(dir), small(dir, b.small)); err != nil {
+	dir := filepath.Join(b.dir, "tree-"+at.prefix)
+	if err := small(dir, b.small); err != nil {
 		return err
 	}
 	want, err := sum(dir)
@@ -212,7 +213,7 @@ func (b *bench) many(ctx context.Context, at place) error {
 		}{
 			{"prepare", func(s side, at place) (cost, error) { return cost{}, s.prepare(ctx, at) }},
 			{"first", func(s side, at place) (cost, error) { return s.backup(ctx, at, dir) }},
-			{"restore", func(s side, at place) (cost, error) { return restored(ctx, s, at, filepath.Join(b.dir, "back"), want) }},
+			{"restore", func(s side, at place) (cost, error) { return b.restored(ctx, s, at, want) }},
 		} {
 			if err := b.step(ctx, at, s, step.name, step.do); err != nil {
 				return err
