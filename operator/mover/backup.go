@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/kopia/kopia/snapshot"
 	"github.com/kopia/kopia/snapshot/policy"
 	"github.com/kopia/kopia/snapshot/upload"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/broletto/broletto/operator/move"
@@ -186,14 +188,20 @@ func (s *session) intact(ctx context.Context) error {
 		return fmt.Errorf("reading the index again: %w", err)
 	}
 	length := map[blob.ID]int64{}
+	var mu sync.Mutex
+	g, within := errgroup.WithContext(ctx)
 	for _, prefix := range []blob.ID{"p", "q"} {
-		err := s.store.ListBlobs(ctx, prefix, func(m blob.Metadata) error {
-			length[m.BlobID] = m.Length
-			return nil
+		g.Go(func() error {
+			return s.store.ListBlobs(within, prefix, func(m blob.Metadata) error {
+				mu.Lock()
+				defer mu.Unlock()
+				length[m.BlobID] = m.Length
+				return nil
+			})
 		})
-		if err != nil {
-			return err
-		}
+	}
+	if err := g.Wait(); err != nil {
+		return err
 	}
 	return s.repo.ContentReader().IterateContents(ctx, content.IterateOptions{}, func(c content.Info) error {
 		if n, there := length[c.PackBlobID]; !there {

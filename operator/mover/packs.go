@@ -21,8 +21,9 @@ const (
 )
 
 // packCache fetches a pack as a whole when a part of it is wanted, and serves parts of that. Else each piece of a file is a request. It is
-// kept in memory until others need the room: most are not wanted again. One that is then fetched a second time is kept in a file of its own.
-// The least recently used files go when there are more bytes in them than the limit.
+// kept in memory until all that was announced of it was read or others need the room, and then in a file of its own if more of it is to be
+// read. One that nobody announced and that is fetched a second time is kept in a file, too. The least recently used files go when there are more
+// bytes in them than the limit.
 type packCache struct {
 	blob.Storage
 	dir   string // absolute
@@ -32,12 +33,13 @@ type packCache struct {
 	mu      sync.Mutex
 	packs   map[blob.ID]*pack
 	fetched map[blob.ID]bool
-	used    *list.List // of *pack, the last used in front
-	memory  int64      // bytes
-	bytes   int64      // in files
-	full    bool       // no room on the disk: parts are fetched from the store
-	largest int64      // bytes of the largest that came whole
-	early   bool       // one is fetched that nobody waits for yet
+	wanted  map[blob.ID]int64 // bytes that are still to be read, of packs that were announced
+	used    *list.List        // of *pack, the last used in front
+	memory  int64             // bytes
+	bytes   int64             // in files
+	full    bool              // no room on the disk: parts are fetched from the store
+	largest int64             // bytes of the largest that came whole
+	early   bool              // one is fetched that nobody waits for yet
 	pending sync.WaitGroup
 	broken  map[blob.ID]error
 }
@@ -55,7 +57,7 @@ type pack struct {
 }
 
 func newPackCache(s blob.Storage, dir string, limit int64, m *meter) *packCache {
-	return &packCache{Storage: s, dir: dir, limit: limit, meter: m, packs: map[blob.ID]*pack{}, fetched: map[blob.ID]bool{}, broken: map[blob.ID]error{}, used: list.New()}
+	return &packCache{Storage: s, dir: dir, limit: limit, meter: m, packs: map[blob.ID]*pack{}, fetched: map[blob.ID]bool{}, wanted: map[blob.ID]int64{}, broken: map[blob.ID]error{}, used: list.New()}
 }
 
 // GetBlob reads a blob or a range of it.
@@ -73,11 +75,37 @@ func (c *packCache) GetBlob(ctx context.Context, id blob.ID, offset, length int6
 		return err
 	}
 	defer c.give(p)
+	defer c.read(p, length)
 	out.Reset()
 	if offset < 0 || offset+length > p.size {
 		return blob.ErrInvalidRange
 	}
 	return p.copy(out, offset, length)
+}
+
+// want announces that so many bytes of a pack will be read.
+func (c *packCache) want(id blob.ID, bytes int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wanted[id] += bytes
+}
+
+// read counts what was, and lets go of a pack that nobody wants any more.
+func (c *packCache) read(p *pack, bytes int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	left, announced := c.wanted[p.id]
+	if !announced {
+		return
+	}
+	if left -= bytes; left > 0 {
+		c.wanted[p.id] = left
+		return
+	}
+	delete(c.wanted, p.id)
+	if !p.gone {
+		c.drop(p)
+	}
 }
 
 // copy writes a part, 64 KiB at a time.
@@ -118,13 +146,13 @@ func (c *packCache) take(ctx context.Context, id blob.ID) (*pack, error) {
 			return nil, context.Cause(ctx)
 		}
 	} else {
-		p = &pack{id: id, ready: make(chan struct{}), users: 1}
-		p.place = c.used.PushFront(p)
-		c.packs[id] = p
+		p = c.add(id)
+		p.users++
 		c.mu.Unlock()
 		got, size, err := c.fetch(ctx, id)
-		c.settle(p, got, size, err)
-		close(p.ready)
+		for _, m := range c.settle(p, got, size, err) {
+			c.move(ctx, m)
+		}
 	}
 	if p.err != nil {
 		c.give(p)
@@ -154,10 +182,28 @@ func (c *packCache) ahead(ctx context.Context, id blob.ID) {
 // rest waits until nothing is fetched ahead.
 func (c *packCache) rest() { c.pending.Wait() }
 
-// settle counts a pack that was fetched, and makes room for it.
-func (c *packCache) settle(p *pack, got held, size int64, err error) {
+// moving is a pack that goes from memory into a file.
+type moving struct{ from, to *pack }
+
+// move does that. Where it cannot, the pack is fetched again.
+func (c *packCache) move(ctx context.Context, m moving) {
+	memory := m.from.held.(*mapped)
+	f, size, err := c.file(func(out blob.OutputBuffer) error {
+		_, err := out.Write(memory.bytes[:memory.n])
+		return err
+	})
+	c.give(m.from)
+	if err != nil {
+		f, size, err = c.fetch(ctx, m.to.id)
+	}
+	c.settle(m.to, f, size, err)
+}
+
+// settle counts a pack that is there or cannot be, and makes room for it, for which those are to be moved that it returns.
+func (c *packCache) settle(p *pack, got held, size int64, err error) (out []moving) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	defer close(p.ready)
 	p.held, p.size, p.err = got, size, err
 	if p.err != nil {
 		c.drop(p)
@@ -165,7 +211,7 @@ func (c *packCache) settle(p *pack, got held, size int64, err error) {
 		if errors.As(err, new(*brokenOff)) {
 			c.broken[p.id] = err
 		}
-		return
+		return nil
 	}
 	c.fetched[p.id] = true
 	c.largest = max(c.largest, p.size)
@@ -175,9 +221,25 @@ func (c *packCache) settle(p *pack, got held, size int64, err error) {
 		old := e.Value.(*pack)
 		e = e.Prev()
 		if beside, _ := c.among(old); beside == bytes && old != p && old.held != nil {
+			moves := bytes == &c.memory && c.wanted[old.id] > 0
+			if moves {
+				old.users++
+			}
 			c.drop(old)
+			if moves { // whoever wants it from now on waits for the file
+				out = append(out, moving{old, c.add(old.id)})
+			}
 		}
 	}
+	return out
+}
+
+// add notes a pack that is about to be there.
+func (c *packCache) add(id blob.ID) *pack {
+	p := &pack{id: id, ready: make(chan struct{})}
+	p.place = c.used.PushFront(p)
+	c.packs[id] = p
+	return p
 }
 
 // among are the bytes that a pack's are counted with, and how many there may be.
@@ -237,6 +299,11 @@ func (c *packCache) fetch(ctx context.Context, id blob.ID) (held, int64, error) 
 			return nil, 0, err
 		}
 	}
+	return c.file(func(out blob.OutputBuffer) error { return c.fill(ctx, id, out) })
+}
+
+// file makes a file with a pack in it.
+func (c *packCache) file(fill func(blob.OutputBuffer) error) (held, int64, error) {
 	f, err := os.CreateTemp(c.dir, "pack-*")
 	if err != nil {
 		return nil, 0, err
@@ -245,7 +312,7 @@ func (c *packCache) fetch(ctx context.Context, id blob.ID) (held, int64, error) 
 		return nil, 0, errors.Join(err, f.Close())
 	}
 	out := &fileBuffer{file: f}
-	if err = errors.Join(c.fill(ctx, id, out), out.err); err != nil {
+	if err = errors.Join(fill(out), out.err); err != nil {
 		_ = f.Close()
 		return nil, 0, err
 	}

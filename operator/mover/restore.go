@@ -49,6 +49,9 @@ func (s *session) restore(ctx context.Context) error {
 	}
 	defer func() { _ = root.Close() }()
 	r := &restorer{session: s, replace: s.order.Existing == move.Replace, mayOwn: os.Geteuid() == 0, jobs: make(chan func(), queued)}
+	if !r.order.Compare { // which reads all twice
+		r.announce(ctx, man.RootEntry)
+	}
 	if err := r.all(ctx, root, man.RootEntry); err != nil {
 		return err
 	}
@@ -173,6 +176,27 @@ func (r *restorer) walk(ctx context.Context, p *place) {
 
 // queued is how many entries the walk is ahead of those that are written.
 const queued = 256
+
+// announce tells what a folder's files will want of which pack. What cannot be read is told when it is restored.
+func (r *restorer) announce(ctx context.Context, dir *snapshot.DirEntry) {
+	entries, _ := r.list(ctx, dir.ObjectID)
+	for _, e := range entries {
+		if e.Type == snapshot.EntryTypeDirectory {
+			r.announce(ctx, e)
+		}
+		if e.Type != snapshot.EntryTypeFile || e.FileSize == 0 {
+			continue
+		}
+		pieces, _ := r.pieces(ctx, e.ObjectID, e.FileSize)
+		for _, p := range pieces {
+			if id, _, is := p.Object.ContentID(); is {
+				if info, err := r.repo.ContentInfo(ctx, id); err == nil {
+					r.packs.want(info.PackBlobID, int64(info.PackedLength))
+				}
+			}
+		}
+	}
+}
 
 // ahead has the pack fetched that a file begins in, before its turn comes. Where files are kept as they are, it may not come.
 func (r *restorer) ahead(ctx context.Context, e *snapshot.DirEntry) {
