@@ -50,7 +50,7 @@ func (s *session) restore(ctx context.Context) error {
 	defer func() { _ = root.Close() }()
 	r := &restorer{session: s, replace: s.order.Existing == move.Replace, mayOwn: os.Geteuid() == 0, jobs: make(chan func(), queued)}
 	if !r.order.Compare { // which reads all twice
-		r.announce(ctx, man.RootEntry)
+		_ = r.announce(ctx, man.RootEntry)
 	}
 	if err := r.all(ctx, root, man.RootEntry); err != nil {
 		return err
@@ -177,25 +177,37 @@ func (r *restorer) walk(ctx context.Context, p *place) {
 // queued is how many entries the walk is ahead of those that are written.
 const queued = 256
 
-// announce tells what a folder's files will want of which pack. What cannot be read is told when it is restored.
-func (r *restorer) announce(ctx context.Context, dir *snapshot.DirEntry) {
-	entries, _ := r.list(ctx, dir.ObjectID)
+// announce tells what a folder's files will want of which pack, as far as that can be read. The error is one that whoever restores meets, too.
+func (r *restorer) announce(ctx context.Context, dir *snapshot.DirEntry) error {
+	entries, err := r.list(ctx, dir.ObjectID)
+	if err != nil {
+		return err
+	}
 	for _, e := range entries {
-		if e.Type == snapshot.EntryTypeDirectory {
-			r.announce(ctx, e)
+		switch {
+		case e.Type == snapshot.EntryTypeDirectory:
+			err = r.announce(ctx, e)
+		case e.Type == snapshot.EntryTypeFile && e.FileSize > 0:
+			err = r.want(ctx, e)
 		}
-		if e.Type != snapshot.EntryTypeFile || e.FileSize == 0 {
-			continue
+		if err != nil {
+			return err
 		}
-		pieces, _ := r.pieces(ctx, e.ObjectID, e.FileSize)
-		for _, p := range pieces {
-			if id, _, is := p.Object.ContentID(); is {
-				if info, err := r.repo.ContentInfo(ctx, id); err == nil {
-					r.packs.want(info.PackBlobID, int64(info.PackedLength))
-				}
+	}
+	return nil
+}
+
+// want tells what a file will want.
+func (r *restorer) want(ctx context.Context, e *snapshot.DirEntry) error {
+	pieces, err := r.pieces(ctx, e.ObjectID, e.FileSize)
+	for _, p := range pieces {
+		if id, _, is := p.Object.ContentID(); is {
+			if info, err := r.repo.ContentInfo(ctx, id); err == nil {
+				r.packs.want(info.PackBlobID, int64(info.PackedLength))
 			}
 		}
 	}
+	return err
 }
 
 // ahead has the pack fetched that a file begins in, before its turn comes. Where files are kept as they are, it may not come.
