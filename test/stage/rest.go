@@ -120,18 +120,18 @@ func (s *Stage) Gone(o client.Object) {
 	s.CaughtUp(o)
 }
 
-// Rest waits until a round writes nothing, and proves that nothing is written from then on. It proves that anew when the controller manager has
-// counted something since that round began, which is to be told.
+// Rest waits until a round writes nothing, and proves that nothing is written from then on. It proves that anew when others have changed something
+// since that round began which is to be told.
 func (s *Stage) Rest() {
 	s.Helper()
-	var before []*corev1.ResourceQuota
+	var before []any
 	var writes []string
 	for range 3 {
 		s.Until("everything is at rest", func() error {
 			if err := s.counted(); err != nil { // before the round, which may have to tell of it
 				return err
 			}
-			before = s.quotas()
+			before = s.beside()
 			from := cluster.Mark(s)
 			if err := s.round(); err != nil {
 				return err
@@ -150,11 +150,26 @@ func (s *Stage) Rest() {
 		if writes = s.Writes(from); len(writes) == 0 {
 			return
 		}
-		if reflect.DeepEqual(before, s.quotas()) {
+		if reflect.DeepEqual(before, s.beside()) {
 			break
 		}
 	}
 	s.Errorf("a settled state was written to: %s", strings.Join(writes, "; "))
+}
+
+// beside is what others change and the operator tells of, as it sees that: what the controller manager counted, and nodes, which other tests make.
+func (s *Stage) beside() []any {
+	s.Helper()
+	var all metav1.PartialObjectMetadataList
+	all.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NodeList"))
+	if err := s.operator.List(s.Context(), &all); err != nil {
+		s.Fatal(err)
+	}
+	nodes := map[string]bool{}
+	for _, n := range all.Items {
+		nodes[n.Name] = true
+	}
+	return []any{s.quotas(), nodes}
 }
 
 // counted tells whether the controller manager has nothing left to count for this test.
