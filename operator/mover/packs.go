@@ -4,13 +4,11 @@ import (
 	"container/list"
 	"context"
 	"errors"
-	"io"
 	"os"
 	"sync"
 	"syscall"
 
 	"github.com/kopia/kopia/repo/blob"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -39,7 +37,7 @@ type packCache struct {
 	bytes   int64             // in files
 	full    bool              // no room on the disk: parts are fetched from the store
 	largest int64             // bytes of the largest that came whole
-	early   bool              // one is fetched that nobody waits for yet
+	leads   bool              // one is fetched that nobody waits for yet
 	pending sync.WaitGroup
 	broken  map[blob.ID]error
 }
@@ -165,17 +163,17 @@ func (c *packCache) take(ctx context.Context, id blob.ID) (*pack, error) {
 func (c *packCache) ahead(ctx context.Context, id blob.ID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.early || c.full || c.packs[id] != nil || c.broken[id] != nil {
+	if c.leads || c.full || c.packs[id] != nil || c.broken[id] != nil {
 		return
 	}
-	c.early = true
+	c.leads = true
 	c.pending.Go(func() {
 		if p, err := c.take(ctx, id); err == nil { // else whoever wants it is told
 			c.give(p)
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.early = false
+		c.leads = false
 	})
 }
 
@@ -354,70 +352,4 @@ func (c *packCache) forget() {
 func (c *packCache) Close(ctx context.Context) error {
 	c.forget()
 	return c.Storage.Close(ctx)
-}
-
-// held is where a pack is.
-type held interface {
-	io.ReaderAt
-	io.Closer
-}
-
-// mapped is a pack in memory that the garbage collector neither sees nor doubles.
-type mapped struct {
-	bytes []byte
-	n     int
-	over  bool // it is too long
-}
-
-func newMapped() (*mapped, error) {
-	b, err := unix.Mmap(-1, 0, longest, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
-	return &mapped{bytes: b}, err
-}
-
-func (m *mapped) Write(p []byte) (int, error) {
-	if m.n+len(p) > len(m.bytes) {
-		m.over = true
-		return 0, syscall.EFBIG
-	}
-	m.n += copy(m.bytes[m.n:], p)
-	return len(p), nil
-}
-
-func (m *mapped) Length() int { return m.n }
-
-func (m *mapped) Reset() { m.n = 0 }
-
-// ReadAt implements io.ReaderAt.
-func (m *mapped) ReadAt(p []byte, at int64) (int, error) {
-	n := copy(p, m.bytes[min(at, int64(m.n)):m.n])
-	if n < len(p) {
-		return n, io.ErrUnexpectedEOF
-	}
-	return n, nil
-}
-
-// Close gives the memory back.
-func (m *mapped) Close() error { return unix.Munmap(m.bytes) }
-
-// fileBuffer is a file as kopia's stores write to.
-type fileBuffer struct {
-	file *os.File
-	size int64
-	err  error
-}
-
-func (b *fileBuffer) Write(p []byte) (int, error) {
-	n, err := b.file.Write(p)
-	b.size += int64(n)
-	if err != nil {
-		b.err = err
-	}
-	return n, err
-}
-
-func (b *fileBuffer) Length() int { return int(b.size) }
-
-func (b *fileBuffer) Reset() {
-	_, seek := b.file.Seek(0, 0)
-	b.size, b.err = 0, errors.Join(b.file.Truncate(0), seek)
 }

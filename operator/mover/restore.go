@@ -1,11 +1,9 @@
 package mover
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"runtime"
@@ -15,9 +13,7 @@ import (
 	"time"
 
 	"github.com/kopia/kopia/fs"
-	"github.com/kopia/kopia/repo/object"
 	"github.com/kopia/kopia/snapshot"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/broletto/broletto/operator/move"
@@ -177,50 +173,6 @@ func (r *restorer) walk(ctx context.Context, p *place) {
 // queued is how many entries the walk is ahead of those that are written.
 const queued = 256
 
-// announce tells what a folder's files will want of which pack, as far as that can be read. The error is one that whoever restores meets, too.
-func (r *restorer) announce(ctx context.Context, dir *snapshot.DirEntry) error {
-	entries, err := r.list(ctx, dir.ObjectID)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		switch {
-		case e.Type == snapshot.EntryTypeDirectory:
-			err = r.announce(ctx, e)
-		case e.Type == snapshot.EntryTypeFile && e.FileSize > 0:
-			err = r.want(ctx, e)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// want tells what a file will want.
-func (r *restorer) want(ctx context.Context, e *snapshot.DirEntry) error {
-	pieces, err := r.pieces(ctx, e.ObjectID, e.FileSize)
-	for _, p := range pieces {
-		if id, _, is := p.Object.ContentID(); is {
-			if info, err := r.repo.ContentInfo(ctx, id); err == nil {
-				r.packs.want(info.PackBlobID, int64(info.PackedLength))
-			}
-		}
-	}
-	return err
-}
-
-// ahead has the pack fetched that a file begins in, before its turn comes. Where files are kept as they are, it may not come.
-func (r *restorer) ahead(ctx context.Context, e *snapshot.DirEntry) {
-	id, _, direct := e.ObjectID.ContentID()
-	if e.Type != snapshot.EntryTypeFile || !direct || r.kept.Load() > 0 {
-		return
-	}
-	if info, err := r.repo.ContentInfo(ctx, id); err == nil { // else whoever reads it is told
-		r.packs.ahead(ctx, info.PackBlobID)
-	}
-}
-
 // folder makes a folder and restores what is in it.
 func (r *restorer) folder(ctx context.Context, p *place, name string, e *snapshot.DirEntry) {
 	err := p.root.Mkdir(name, 0o700)
@@ -358,109 +310,6 @@ func futimes(f *os.File, t time.Time) error {
 	now := unix.NsecToTimespec(t.UnixNano())
 	return unix.UtimesNanoAt(int(f.Fd()), "", []unix.Timespec{{Nsec: unix.UTIME_OMIT}, now}, unix.AT_EMPTY_PATH)
 }
-
-// early is the size in bytes from which on a file begins to be written to the disk at once, so that less is left to wait for at the end.
-const early = 64 << 10
-
-// writeback has the kernel begin to write a file to the disk, and waits for nothing.
-func writeback(f *os.File) {
-	_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
-}
-
-// stretch is about how many bytes of a large file are written one after the other: some packs' worth.
-const stretch = 16 << 20
-
-// fill writes a file's content, stretches of a large one at once.
-func (r *restorer) fill(ctx context.Context, f *os.File, e *snapshot.DirEntry) error {
-	if e.FileSize == 0 {
-		return nil
-	}
-	pieces, err := r.pieces(ctx, e.ObjectID, e.FileSize)
-	if err != nil {
-		return err
-	}
-	var mu sync.Mutex
-	end := int64(0) // of the last byte that was written
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.NumCPU())
-	for len(pieces) > 0 {
-		n := 1
-		for n < len(pieces) && pieces[n].Start-pieces[0].Start < stretch {
-			n++
-		}
-		some := pieces[:n]
-		pieces = pieces[n:]
-		g.Go(func() error {
-			last, err := r.stretch(ctx, f, some, e.FileSize)
-			mu.Lock()
-			defer mu.Unlock()
-			end = max(end, last)
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	if end < e.FileSize {
-		return as(move.FailureTarget, f.Truncate(e.FileSize))
-	}
-	return nil
-}
-
-// stretch writes pieces of a file, and says where what was written ends. What is all zeros becomes holes, and a piece that was all zeros once is
-// not read again.
-func (r *restorer) stretch(ctx context.Context, f *os.File, pieces []object.IndirectObjectEntry, size int64) (end int64, err error) {
-	for _, p := range pieces {
-		if _, zero := r.zero.Load(p.Object); zero {
-			r.count(p.Length)
-			continue
-		}
-		last, err := r.piece(ctx, f, p)
-		if err != nil {
-			return end, err
-		}
-		if end = max(end, last); last == 0 && p.Length < size {
-			r.zero.Store(p.Object, true)
-		}
-	}
-	return end, nil
-}
-
-// piece writes one piece of a file, and says where what was written ends; 0: the piece is all zeros.
-func (r *restorer) piece(ctx context.Context, f *os.File, p object.IndirectObjectEntry) (end int64, err error) {
-	o, err := r.repo.OpenObject(ctx, p.Object)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = o.Close() }()
-	buffer := copyBuffers.Get().(*[64 << 10]byte)
-	defer copyBuffers.Put(buffer)
-	for at := p.Start; at < p.Start+p.Length; {
-		if ctx.Err() != nil {
-			return 0, context.Cause(ctx)
-		}
-		n, err := io.ReadFull(o, buffer[:min(p.Start+p.Length-at, int64(len(buffer)))])
-		if err != nil {
-			return 0, err
-		}
-		if !bytes.Equal(buffer[:n], zeros[:n]) {
-			if _, err := f.WriteAt(buffer[:n], at); err != nil {
-				return 0, as(move.FailureTarget, err)
-			}
-			end = at + int64(n)
-		}
-		at += int64(n)
-		r.count(int64(n))
-	}
-	return end, nil
-}
-
-func (r *restorer) count(n int64) {
-	r.bytes.Add(n)
-	r.progress.add(n, 0)
-}
-
-var zeros [64 << 10]byte
 
 // fail notes an entry that could not be restored. With a full disk or without the store, all others would fail, too.
 func (r *restorer) fail(path string, err error) {

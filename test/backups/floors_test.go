@@ -18,7 +18,6 @@ import (
 func TestFloors(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "floors", locked)
-	s.At(s.Now().Add(12 * time.Hour).Truncate(24 * time.Hour).Add(12 * time.Hour)) // the next noon, whenever the test is run: nights are far
 	floor := v1alpha1.BackupFloor{DataClass: v1alpha1.DataClassOrdinary, Retention: &v1alpha1.Retention{Last: 3, Daily: 2}, RecoveryPointHours: new(int32(26)), ObjectLockDays: new(int32(1))}
 	ask := func(f v1alpha1.BackupFloor) {
 		s.floors(f, v1alpha1.BackupFloor{DataClass: v1alpha1.DataClassStrategic, Copies: 3}) // of the other, there is no workspace
@@ -49,13 +48,15 @@ func TestFloors(t *testing.T) {
 	ask(strict)
 	s.stalls(p, v1alpha1.ReasonLockTooShort)
 	ask(floor)
-	stage.Edit(s.Stage, p, func(p *v1alpha1.BackupPolicy) { p.Spec.Schedule = fmt.Sprintf("30 2 * * %d", s.Now().Weekday()) }) // its last night was the same
+	nightly, day := p.Spec.Schedule, s.local(p.Status.Workspaces[0].ScheduledFor.Time).Weekday() // on it, the last night was the same
+	weekly := strings.TrimSuffix(nightly, "*") + fmt.Sprint(int(day))
+	stage.Edit(s.Stage, p, func(p *v1alpha1.BackupPolicy) { p.Spec.Schedule = weekly })
 	s.stalls(p, v1alpha1.ReasonScheduleTooRare)
 	if got := stage.Condition(p, v1alpha1.ConditionFloorKept); !strings.HasPrefix(got, "False ScheduleTooRare") {
 		t.Errorf("FloorKept is %s", got)
 	}
 
-	stage.Edit(s.Stage, p, func(p *v1alpha1.BackupPolicy) { p.Spec.Schedule = "30 2 * * *" })
+	stage.Edit(s.Stage, p, func(p *v1alpha1.BackupPolicy) { p.Spec.Schedule = nightly })
 	s.Ready(p)
 	for night := range 3 {
 		s.At(s.Now().Add(24*time.Hour + 10*time.Minute))

@@ -242,13 +242,23 @@ func (s *scene) policy(name string, edit ...func(*v1alpha1.BackupPolicy)) *v1alp
 	p := &v1alpha1.BackupPolicy{ObjectMeta: stage.In(s.tenant.Name, name)}
 	p.Spec = v1alpha1.BackupPolicySpec{
 		Workspaces: []v1alpha1.WorkspaceName{v1alpha1.WorkspaceName(s.workspace.Name)}, Repository: v1alpha1.RepositoryName(s.repository.Name),
-		Schedule: "30 2 * * *", Retention: v1alpha1.Retention{Last: 2},
+		Schedule: fmt.Sprintf("30 %d * * *", s.local(s.Now()).Add(-12*time.Hour).Hour()), Retention: v1alpha1.Retention{Last: 2},
 	}
 	for _, e := range edit {
 		e(p)
 	}
 	s.by(s.comune, p)
 	return p
+}
+
+// local is an instant by the consortium's clocks.
+func (s *scene) local(at time.Time) time.Time {
+	s.Helper()
+	zone, err := time.LoadLocation("Europe/Zurich")
+	if err != nil {
+		s.Fatal(err)
+	}
+	return at.In(zone)
 }
 
 // owned are the backups that a policy made, and how many of them are Ready.

@@ -122,8 +122,7 @@ func TestPolicyLabel(t *testing.T) {
 	for who, cfg := range map[string]*rest.Config{"administrator": w.administrator(), "tool": cluster.Account(w, w.own.Name, "flux"), "cluster administrator": cluster.ClusterAdmin()} {
 		w.suffers(who, cfg, attacks, targets...)
 	}
-	all := maps.Clone(attacks)
-	w.suffersAll(all, targets...)
+	w.suffersAll(attacks, targets...)
 }
 
 // TestSequence has a Backup stand for another one's data: a number in the repository is the operator's word alone.

@@ -124,30 +124,10 @@ func (s *Stage) Gone(o client.Object) {
 // since that round began which is to be told.
 func (s *Stage) Rest() {
 	s.Helper()
-	var before []any
 	var writes []string
 	for range 3 {
-		s.Until("everything is at rest", func() error {
-			if err := s.counted(); err != nil { // before the round, which may have to tell of it
-				return err
-			}
-			before = s.beside()
-			from := cluster.Mark(s)
-			if err := s.round(); err != nil {
-				return err
-			}
-			if writes := s.Writes(from); len(writes) > 0 {
-				return fmt.Errorf("still writing: %s", strings.Join(writes, "; "))
-			}
-			return nil
-		})
-		from := cluster.Mark(s)
-		for range 3 {
-			if err := s.round(); err != nil {
-				s.Error(err)
-			}
-		}
-		if writes = s.Writes(from); len(writes) == 0 {
+		before := s.settle()
+		if writes = s.rounds(); len(writes) == 0 {
 			return
 		}
 		if reflect.DeepEqual(before, s.beside()) {
@@ -155,6 +135,38 @@ func (s *Stage) Rest() {
 		}
 	}
 	s.Errorf("a settled state was written to: %s", strings.Join(writes, "; "))
+}
+
+// settle waits until a round writes nothing, and returns what was beside when it began.
+func (s *Stage) settle() (before []any) {
+	s.Helper()
+	s.Until("everything is at rest", func() error {
+		if err := s.counted(); err != nil { // before the round, which may have to tell of it
+			return err
+		}
+		before = s.beside()
+		from := cluster.Mark(s)
+		if err := s.round(); err != nil {
+			return err
+		}
+		if writes := s.Writes(from); len(writes) > 0 {
+			return fmt.Errorf("still writing: %s", strings.Join(writes, "; "))
+		}
+		return nil
+	})
+	return before
+}
+
+// rounds makes three, none of which may fail, and returns what they wrote.
+func (s *Stage) rounds() (writes []string) {
+	s.Helper()
+	from := cluster.Mark(s)
+	for range 3 {
+		if err := s.round(); err != nil {
+			s.Error(err)
+		}
+	}
+	return s.Writes(from)
 }
 
 // beside is what others change and the operator tells of, as it sees that: what the controller manager counted, and nodes, which other tests make.

@@ -42,7 +42,7 @@ func program() int {
 	mebibytes := flag.Int64("size", whole>>20, "size of the tree in MiB")
 	flag.IntVar(&o.small, "small", 200_000, "number of files of the tree of small ones; 0: none")
 	flag.DurationVar(&o.latency, "latency", 20*time.Millisecond, "latency of the third store")
-	flag.StringVar(&o.dir, "dir", "", "folder to work in, on the disk that is measured, which 35 GB are needed of; default: a temporary one")
+	flag.StringVar(&o.dir, "dir", "", "folder to work in, on the disk that is measured, with 35 GB free; default: a temporary one")
 	flag.StringVar(&o.profile, "profile", string(move.General), "the mover's profile: General or Database")
 	flag.BoolVar(&o.alone, "alone", false, "measure the mover alone")
 	flag.Parse()
